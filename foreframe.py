@@ -1,0 +1,59 @@
+"""Learned worlds as Gymnasium environments: `import foreframe` registers every world that ships here.
+
+    import gymnasium as gym, foreframe
+    env = gym.make("foreframe/Pong-v0")
+
+The prefixed id works without the import: `gym.make("foreframe:foreframe/Pong-v0")`. Importing this module reads the
+worlds' small JSON cards and nothing else: neither torch nor pygame is loaded before the first world is made.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+
+NAMESPACE = "foreframe"
+_WORLDS = Path(__file__).resolve().parent / "envs" / "worlds"
+
+
+def world_ids() -> list[str]:
+    """Ids of the worlds that ship with this checkout, e.g. `["foreframe/Pong-v0"]`."""
+    return [f"{NAMESPACE}/{card.parent.name}" for card in sorted(_WORLDS.glob("*/world.json"))]
+
+
+def make_teacher(id: str, **kwargs: Any) -> gymnasium.Env:
+    """The real game a world was learned from, with the world's own spaces and preprocessing.
+
+    Args:
+        id: a world's id (`"foreframe/Pong-v0"`), its name, or the path of a world folder.
+        **kwargs: passed on to the real game, e.g. `render_mode="rgb_array"`.
+
+    Returns:
+        An environment with uint8 [H, W, 3] observations, equal in both spaces to `gym.make(id)`.
+
+    Raises:
+        WorldError: if there is no such world, or its card names no game.
+        ImportError: if the real game is not installed; the message says what to install.
+    """
+    from envs import make_teacher as make  # here, so that importing this module stays light
+
+    return make(id.removeprefix(f"{NAMESPACE}:").removeprefix(f"{NAMESPACE}/"), **kwargs)
+
+
+def _register_worlds() -> None:
+    """Register each shipped world once; kwargs are strings, so specs survive JSON."""
+    for id in world_ids():
+        if id in gymnasium.registry:
+            continue
+        name = id.removeprefix(f"{NAMESPACE}/")
+        card = json.loads((_WORLDS / name / "world.json").read_text(encoding="utf-8"))
+        gymnasium.register(
+            id=id,
+            entry_point="envs:WorldEnv",
+            max_episode_steps=card.get("max_episode_steps"),
+            kwargs={"world": name},
+        )
+
+
+_register_worlds()
