@@ -1,0 +1,57 @@
+"""A screen for machines without one: keeps every picture and writes them as a GIF."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from .canvas import Canvas
+from .screen import Inputs
+
+
+class Film:
+    """Collects the pictures a window would have shown. Nobody presses keys, and nothing waits.
+
+    Args:
+        frame_shape: [H, W, 3] of the frames to come.
+        scale: pixels of the picture per pixel of the frame.
+    """
+
+    def __init__(self, frame_shape: Sequence[int], scale: int) -> None:
+        self._canvas = Canvas(frame_shape, scale)
+        self._pictures: list[Image.Image] = []
+
+    def poll(self) -> Inputs:
+        """Nothing happened."""
+        return Inputs()
+
+    def show(self, frame: NDArray[np.uint8], lines: Sequence[str]) -> None:
+        """Keep the picture of `frame`, uint8 [H, W, 3], with text below it."""
+        picture = Image.fromarray(self._canvas.draw(frame, lines))
+        self._pictures.append(picture.quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE))
+
+    def tick(self, fps: float) -> None:
+        """Do not wait."""
+
+    def close(self) -> None:
+        """Forget the pictures."""
+        self._pictures.clear()
+
+    def write(self, path: Path, fps: float) -> None:
+        """Write what was shown as an endless GIF.
+
+        Args:
+            path: where to; its folder must exist.
+            fps: pictures per second. A GIF counts in 1/100 s, so single pictures may last one longer than others.
+
+        Raises:
+            ValueError: if nothing was shown.
+        """
+        if not self._pictures:
+            raise ValueError("nothing was shown, so there is no film to write: show at least one frame")
+        ends = np.round(np.arange(len(self._pictures) + 1) * 100 / fps).astype(int)  # in 1/100 s
+        first, *rest = self._pictures
+        durations = [int(10 * lasts) for lasts in np.diff(ends)]  # in ms
+        first.save(path, save_all=True, append_images=rest, duration=durations, loop=0)

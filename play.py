@@ -1,0 +1,94 @@
+"""Play a learned world: `python play.py`, `python play.py world=Pong-v0 fps=30 scale=6 seed=1 record=recordings/mine`.
+
+Arrow keys or W and S move in Pong; P pauses, N makes a single step, R resets, Esc quits. Without a display a script
+plays instead and leaves play.gif and a recording.
+"""
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from omegaconf import DictConfig, OmegaConf
+
+from envs import PlayReport, WorldEnv, display_problem, play_in_window, play_scripted
+from world_model import WorldError
+
+
+@dataclass(kw_only=True)
+class PlayConfig:
+    """What to play and how."""
+
+    defaults: list[Any] = field(
+        default_factory=lambda: [
+            "_self_",
+            {"override hydra/job_logging": "none"},
+            {"override hydra/hydra_logging": "none"},
+        ]
+    )
+    hydra: Any = field(default_factory=lambda: {"run": {"dir": "."}, "output_subdir": None})
+    world: str = "Pong-v0"
+    """a shipped world, or the folder of a trained one"""
+    fps: float | None = None
+    """steps per second; the real game's when not given"""
+    scale: int | None = None
+    """screen pixels per pixel of the world's frames; what suits the picture when not given"""
+    seed: int = 0
+    """decides the starting clip and all noise of the first episode; later ones count on from it"""
+    record: str | None = None
+    """where to record; a script without a display records to recordings/<world> anyway"""
+    steps: int = 300
+    """how many steps a script plays when there is no display"""
+    film: str = "play.gif"
+    """what a script without a display writes"""
+    device: str = "cpu"
+    """where the network runs: cpu or cuda"""
+    dtype: str = "auto"
+    """number format of the network: auto, float32, bfloat16"""
+    passes: int | None = None
+    """network calls per frame; the world's own number when not given"""
+
+
+ConfigStore.instance().store(name="play", node=PlayConfig)
+
+
+def play(config: PlayConfig) -> PlayReport:
+    """Play as `config` says, in a window if there is a display.
+
+    Raises:
+        WorldError: if the world does not exist or is damaged.
+        ValueError: if an option makes no sense; the message says which and why.
+    """
+    env = WorldEnv(config.world, device=config.device, dtype=config.dtype, passes=config.passes)
+    record = Path(config.record) if config.record else None
+    problem = display_problem()
+    if problem is None:
+        return play_in_window(env, fps=config.fps, scale=config.scale, seed=config.seed, record=record)
+    print(f"No display ({problem}): a script plays {config.steps} steps instead.")
+    return play_scripted(
+        env,
+        steps=config.steps,
+        film=Path(config.film),
+        record=record or Path("recordings") / env.name,
+        scale=config.scale,
+        seed=config.seed,
+        fps=config.fps,
+    )
+
+
+@hydra.main(version_base="1.3", config_path=None, config_name="play")
+def main(cfg: DictConfig) -> None:
+    """Entry point; bad input ends with one line and exit code 2."""
+    try:
+        report = play(cast(PlayConfig, OmegaConf.to_object(cfg)))
+    except (WorldError, ValueError) as error:
+        print(f"play.py: {error}", file=sys.stderr)
+        sys.exit(2)
+    if report.latencies_ms:
+        print(f"{len(report.latencies_ms)} steps, p50 {report.percentile_ms(50):.1f} ms, p99 {report.percentile_ms(99):.1f} ms")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+"""The window under SDL's dummy driver: events in, pixels out."""
+
+import numpy as np
+import pytest
+
+from envs import WorldEnv
+from envs.player import Player
+from envs.sessions import keyboard
+
+
+@pytest.fixture
+def pygame(monkeypatch):
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    import pygame
+
+    yield pygame
+    pygame.display.quit()
+
+
+@pytest.fixture
+def window(pygame):
+    from envs.window import Window
+
+    return Window((20, 16, 3), scale=4)
+
+
+def post(pygame, kind, key):
+    pygame.event.post(pygame.event.Event(kind, key=key))
+
+
+def shown(pygame):
+    return pygame.surfarray.array3d(pygame.display.get_surface()).swapaxes(0, 1)
+
+
+def test_a_key_is_held_until_it_is_let_go(pygame, window):
+    post(pygame, pygame.KEYDOWN, pygame.K_UP)
+    assert window.poll().held == ("up",)
+    assert window.poll().held == ("up",)
+    post(pygame, pygame.KEYDOWN, pygame.K_SPACE)
+    assert window.poll().held == ("up", "space")
+    post(pygame, pygame.KEYUP, pygame.K_UP)
+    assert window.poll().held == ("space",)
+
+
+def test_a_tap_between_two_looks_counts_once(pygame, window):
+    post(pygame, pygame.KEYDOWN, pygame.K_s)
+    post(pygame, pygame.KEYUP, pygame.K_s)
+    inputs = window.poll()
+    assert inputs.held == inputs.pressed == ("s",)
+    assert window.poll().held == ()
+
+
+def test_losing_the_focus_lets_go_of_all_keys(pygame, window):
+    post(pygame, pygame.KEYDOWN, pygame.K_UP)
+    window.poll()
+    pygame.event.post(pygame.event.Event(pygame.WINDOWFOCUSLOST))
+    assert window.poll().held == ()
+
+
+def test_the_windows_cross_closes(pygame, window):
+    pygame.event.post(pygame.event.Event(pygame.QUIT))
+    assert window.poll().closed
+
+
+def test_the_frame_is_shown_enlarged(pygame, window):
+    frame = np.random.default_rng(0).integers(0, 256, (20, 16, 3), np.uint8)
+    window.show(frame, ["one", "two", "three"])
+    assert (shown(pygame)[: 20 * 4 : 4, : 16 * 4 : 4] == frame).all()
+
+
+@pytest.mark.parametrize(("size", "scale"), [((200, 200), 7), ((64, 400), 4), ((5, 5), 1)])
+def test_a_resized_window_takes_the_largest_whole_scale(pygame, window, size, scale):
+    pygame.event.post(pygame.event.Event(pygame.VIDEORESIZE, w=size[0], h=size[1], size=size))
+    window.poll()
+    assert window.scale == scale
+
+
+def test_the_player_runs_in_a_window(pygame, tiny_world):
+    from envs.window import Window
+
+    env = WorldEnv(str(tiny_world))
+    window = Window(env.observation_space.shape, scale=2)
+    keys = iter([None, pygame.K_UP, None, pygame.K_p, pygame.K_n, pygame.K_ESCAPE])
+
+    def tick(fps):
+        assert fps == 15
+        key = next(keys)
+        if key is not None:
+            post(pygame, pygame.KEYDOWN, key)
+
+    window.tick = tick
+    report = Player(env, window, keyboard(env), fps=15).run()
+    assert report.quit
+    assert len(report.latencies_ms) == 5

@@ -1,0 +1,73 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import gymnasium as gym
+import pytest
+
+import foreframe
+from envs import shipped_worlds
+from world_model import WorldError
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def test_every_shipped_world_is_registered():
+    assert foreframe.world_ids() == [f"foreframe/{name}" for name in shipped_worlds()]
+    for id in foreframe.world_ids():
+        spec = gym.spec(id)
+        assert spec.entry_point == "envs:WorldEnv"
+        assert json.loads(json.dumps(spec.kwargs)) == spec.kwargs == {"world": id.removeprefix("foreframe/")}
+
+
+def test_registering_twice_warns_of_nothing():
+    foreframe._register_worlds()
+
+
+def test_a_prefixed_id_needs_no_import():
+    """In a fresh interpreter, from any folder that has this checkout on its path."""
+    code = (
+        "import gymnasium as gym, sys\n"
+        "try: print(gym.make('foreframe:foreframe/Pong-v0').unwrapped.observation_space.shape)\n"
+        "except gym.error.NameNotFound: print('foreframe' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    if "foreframe/Pong-v0" in foreframe.world_ids():
+        height, width, channels = gym.make("foreframe/Pong-v0").observation_space.shape
+        assert done.stdout.strip() == f"({height}, {width}, {channels})"
+    else:
+        assert done.stdout.strip() == "True"
+
+
+def test_an_unknown_world_has_no_teacher():
+    with pytest.raises(WorldError, match="no world 'Pang-v0'"):
+        foreframe.make_teacher("foreframe/Pang-v0")
+
+
+def test_the_teacher_has_the_worlds_spaces(tiny_world):
+    from envs import WorldEnv
+
+    teacher = foreframe.make_teacher(str(tiny_world))
+    env = WorldEnv(str(tiny_world))
+    assert teacher.observation_space == env.observation_space
+    assert teacher.action_space == env.action_space
+    observation, _ = teacher.reset(seed=0)
+    assert env.observation_space.contains(observation)
+
+
+def test_a_world_continues_a_clip_of_its_teacher(tiny_world):
+    from envs import WorldEnv
+
+    teacher = foreframe.make_teacher(str(tiny_world))
+    frames, actions = [teacher.reset(seed=0)[0]], [2, 2, 3]
+    for action in actions:
+        frames.append(teacher.step(action)[0])
+    observation, _ = WorldEnv(str(tiny_world)).reset(seed=0, options={"frames": frames, "actions": actions})
+    assert (observation == frames[-1]).all()
+
+
+def test_a_missing_emulator_says_what_to_install(tiny_world, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ale_py", None)
+    with pytest.raises(ImportError, match="ale-py"):
+        foreframe.make_teacher(str(tiny_world))

@@ -1,0 +1,28 @@
+"""What the README shows, runs."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from envs import shipped_worlds
+
+README = Path(__file__).resolve().parent.parent / "README.md"
+
+
+def python_blocks() -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```", README.read_text(encoding="utf-8"), re.S | re.M)
+
+
+@pytest.mark.skipif("Pong-v0" not in shipped_worlds(), reason="the README steps Pong-v0, which is not shipped yet")
+def test_the_readmes_python_runs_from_top_to_bottom():
+    names: dict[str, object] = {}
+    assert python_blocks()
+    for block in python_blocks():
+        exec(compile(block, str(README), "exec"), names)
+
+
+def test_the_files_the_readme_names_exist():
+    root = README.parent
+    for path in re.findall(r"`((?:envs|world_model|kernels|recorders)/[\w./]*|\w+\.py)`", README.read_text(encoding="utf-8")):
+        assert (root / path).exists(), f"README names {path}, which does not exist"
