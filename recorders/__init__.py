@@ -1,0 +1,32 @@
+"""Record anything that steps, read it back exactly: games, players, lossless recordings. Knows nothing of worlds."""
+
+from .behaviours import Behaviour, HeldRandom, Mixture, Noisy, behaviour_for
+from .games import GameConfig, MissingGame, action_meanings, game_card, game_for, make_game, space_card
+from .layout import RecordingError
+from .pong_player import PongPlayer
+from .preprocess import FrameConfig, PreprocessFrames
+from .recording import Episode, Recording, open_recording
+from .segment import RolloutWriter
+
+__all__ = [
+    "Behaviour",
+    "Episode",
+    "FrameConfig",
+    "GameConfig",
+    "HeldRandom",
+    "MissingGame",
+    "Mixture",
+    "Noisy",
+    "PongPlayer",
+    "PreprocessFrames",
+    "Recording",
+    "RecordingError",
+    "RolloutWriter",
+    "action_meanings",
+    "behaviour_for",
+    "game_card",
+    "game_for",
+    "make_game",
+    "open_recording",
+    "space_card",
+]

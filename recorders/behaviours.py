@@ -1,0 +1,153 @@
+"""Who plays while a game is recorded: small policies and how they take turns."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from .games import PONG
+from .pong_player import FRAME_SHAPE, PongPlayer
+
+
+class Behaviour(Protocol):
+    """A policy that may remember what it saw since `reset`."""
+
+    def reset(self, rng: np.random.Generator) -> None:
+        """Forget the past; the next observation starts an episode."""
+
+    def act(self, observation: np.ndarray, rng: np.random.Generator) -> int:
+        """Choose the action to take after seeing `observation`, uint8 [H, W, 3]."""
+
+
+@dataclass
+class HeldRandom:
+    """A random action, held for a random number of steps, then the next.
+
+    Attributes:
+        actions: how many actions there are.
+        longest: an action is held for 1 to this many steps.
+    """
+
+    actions: int
+    longest: int = 12
+
+    def __post_init__(self) -> None:
+        if self.actions < 1 or self.longest < 1:
+            raise ValueError(f"actions and longest must be at least 1, got {self.actions} and {self.longest}")
+        self._action, self._left = 0, 0
+
+    def reset(self, rng: np.random.Generator) -> None:
+        """Draw anew at the next step."""
+        self._left = 0
+
+    def act(self, observation: np.ndarray, rng: np.random.Generator) -> int:
+        """The held action, or a new one when its time is over."""
+        if self._left == 0:
+            self._action = int(rng.integers(self.actions))
+            self._left = int(rng.integers(1, self.longest + 1))
+        self._left -= 1
+        return self._action
+
+
+class Noisy:
+    """Another behaviour, interrupted by bursts of held random actions.
+
+    Args:
+        inner: who plays outside of the bursts; it sees every observation.
+        epsilon: share of steps that fall into bursts, 0 <= epsilon < 1.
+        actions: how many actions there are.
+        hold: a burst is one random action for 1 to this many steps.
+
+    Raises:
+        ValueError: if epsilon or hold is out of range.
+    """
+
+    def __init__(self, inner: Behaviour, epsilon: float, actions: int, hold: int = 8) -> None:
+        if not 0 <= epsilon < 1 or hold < 1:
+            raise ValueError(f"need 0 <= epsilon < 1 and hold >= 1, got epsilon={epsilon}, hold={hold}")
+        self.inner, self.actions, self.hold = inner, actions, hold
+        self._start = min(1.0, epsilon / (1 - epsilon) / ((hold + 1) / 2))  # chance per step that a burst begins
+        self._action, self._left = 0, 0
+
+    def reset(self, rng: np.random.Generator) -> None:
+        """Forget the past, also of the inner behaviour."""
+        self._left = 0
+        self.inner.reset(rng)
+
+    def act(self, observation: np.ndarray, rng: np.random.Generator) -> int:
+        """The burst's action, or the inner behaviour's."""
+        wanted = self.inner.act(observation, rng)
+        if self._left == 0:
+            if rng.random() >= self._start:
+                return wanted
+            self._action = int(rng.integers(self.actions))
+            self._left = int(rng.integers(1, self.hold + 1))
+        self._left -= 1
+        return self._action
+
+
+class Mixture:
+    """Behaviours that take turns within an episode, so that good and bad play meet in all situations.
+
+    Args:
+        parts: name to (behaviour, share of the turns); shares need not sum to one.
+        turn: shortest and longest turn in steps.
+
+    Attributes:
+        names: the parts' names in order.
+        actor: index into `names` of who made the latest choice.
+    """
+
+    def __init__(self, parts: dict[str, tuple[Behaviour, float]], turn: tuple[int, int] = (200, 400)) -> None:
+        if not parts or min(share for _, share in parts.values()) < 0:
+            raise ValueError(f"a mixture needs at least one part and no negative share, got {parts}")
+        self.names = list(parts)
+        self.turn = turn
+        self.actor = 0
+        self._behaviours = [behaviour for behaviour, _ in parts.values()]
+        shares = np.array([share for _, share in parts.values()], np.float64)
+        self._shares = shares / shares.sum()
+        self._left = 0
+
+    def reset(self, rng: np.random.Generator) -> None:
+        """Start an episode with a new turn."""
+        self._left = 0
+        for behaviour in self._behaviours:
+            behaviour.reset(rng)
+
+    def act(self, observation: np.ndarray, rng: np.random.Generator) -> int:
+        """The action of whose turn it is; sets `actor`."""
+        if self._left == 0:
+            self.actor = int(rng.choice(len(self.names), p=self._shares))
+            self._left = int(rng.integers(self.turn[0], self.turn[1] + 1))
+            self._behaviours[self.actor].reset(rng)
+        self._left -= 1
+        return self._behaviours[self.actor].act(observation, rng)
+
+
+def behaviour_for(env_id: str, action_meanings: Sequence[str], frame_shape: Sequence[int] = FRAME_SHAPE) -> Mixture:
+    """The mixture that records a game.
+
+    Pong gets 30% held random actions, 25% a scripted player and 45% that player with noise; any other game held
+    random actions of several lengths.
+
+    Args:
+        env_id: a Gymnasium id.
+        action_meanings: names of the actions, one each.
+        frame_shape: shape of the observations, [H, W, 3].
+    """
+    n = len(action_meanings)
+    if env_id == PONG and n == 6 and tuple(frame_shape) == FRAME_SHAPE:
+        return Mixture({
+            "held-random": (HeldRandom(n), 0.30),
+            "scripted": (PongPlayer(), 0.25),
+            "noisy-0.1": (Noisy(PongPlayer(), 0.1, n), 0.15),
+            "noisy-0.3": (Noisy(PongPlayer(), 0.3, n), 0.15),
+            "noisy-0.6": (Noisy(PongPlayer(), 0.6, n), 0.15),
+        })  # fmt: skip
+    return Mixture({
+        "held-random": (HeldRandom(n), 0.5),
+        "quick-random": (HeldRandom(n, longest=3), 0.2),
+        "sticky-noisy": (Noisy(HeldRandom(n, longest=30), 0.3, n, hold=4), 0.3),
+    })  # fmt: skip

@@ -1,0 +1,197 @@
+"""Record a game: `python -m recorders.collect env=ALE/Pong-v5 steps=100000 out=data/pong seed=0`."""
+
+import multiprocessing
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import gymnasium
+import hydra
+import numpy as np
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, DictConfig, OmegaConf
+from tqdm import tqdm
+
+from .behaviours import Mixture, behaviour_for
+from .games import PONG, GameConfig, MissingGame, game_card, game_for, make_game
+from .layout import RecordingError
+from .preprocess import FrameConfig
+from .segment import RolloutWriter
+
+
+@dataclass(kw_only=True)
+class CollectConfig:
+    """Which game is recorded, how long and where."""
+
+    defaults: list[Any] = field(
+        default_factory=lambda: [
+            "_self_",
+            {"override hydra/job_logging": "none"},
+            {"override hydra/hydra_logging": "none"},
+        ]
+    )
+    hydra: Any = field(default_factory=lambda: {"run": {"dir": "."}, "output_subdir": None})
+    env: str = PONG
+    """a Gymnasium id"""
+    out: str = MISSING
+    """folder of the recording; it must not hold one yet"""
+    steps: int = 100_000
+    """actions in all"""
+    seed: int = 0
+    """decides every episode's seed and all random choices of the players"""
+    workers: int = 1
+    """processes, each with its own game; they share the steps"""
+    append: bool = False
+    """add to a recording that exists; take another seed then"""
+    kwargs: dict[str, Any] | None = None
+    """for gymnasium.make; null takes what suits the game"""
+    size: list[int] | None = None
+    """height and width of the frames; null takes what suits the game"""
+    crop: list[int] | None = None
+    """top, bottom, left, right of the game's picture to keep; null takes what suits the game"""
+    fps: float | None = None
+    """steps per second of the game; null takes what suits the game"""
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.workers < 1 or self.seed < 0:
+            raise ValueError(
+                f"need steps >= 1, workers >= 1 and seed >= 0, got {self.steps}, {self.workers} and {self.seed}"
+            )
+
+    def game(self) -> GameConfig:
+        """The game's settings: what suits it, and over it what was asked for."""
+        game = game_for(self.env)
+        frame = FrameConfig(size=self.size or game.frame.size, crop=self.crop or game.frame.crop)
+        kwargs = game.kwargs if self.kwargs is None else self.kwargs
+        return GameConfig(id=game.id, kwargs=kwargs, frame=frame, fps=self.fps or game.fps, keys=game.keys)
+
+
+class _Counter(Protocol):
+    """Where progress is reported to."""
+
+    def update(self, steps: int) -> object: ...
+
+
+def collect(config: CollectConfig) -> Path:
+    """Record as `config` says, with a progress bar.
+
+    Returns:
+        The recording's folder.
+
+    Raises:
+        MissingGame: if the game is not installed or not known.
+        RecordingError: if `out` holds a recording already.
+        ValueError: if the game has no discrete actions, or a setting makes no sense.
+    """
+    out = Path(config.out)
+    if not config.append and out.is_dir() and any(out.glob("seg-*")):
+        raise RecordingError(f"{out} already holds a recording: choose another out, or append=true with another seed")
+    make_game(config.game()).close()  # before any process starts: is the game there?
+    with tqdm(total=config.steps, unit="step", unit_scale=True, desc=f"recording {config.env}") as bar:
+        if config.workers == 1:
+            collect_segment(config, 0, config.steps, bar)
+        else:
+            _collect_in_processes(config, bar)
+    return out
+
+
+def collect_segment(config: CollectConfig, worker: int, steps: int, progress: _Counter) -> None:
+    """Record `steps` actions into one segment; the last episode is cut when they are done.
+
+    Args:
+        config: game, folder and seed.
+        worker: number of this process; decides its episodes' seeds together with `config.seed`.
+        steps: actions to record.
+        progress: told about every 100 steps.
+    """
+    env = make_game(config.game())
+    if not isinstance(env.action_space, gymnasium.spaces.Discrete) or env.action_space.start != 0:
+        raise ValueError(f"collect plays games with actions 0 to n-1, {config.env} has {env.action_space}")
+    card, shape = game_card(env), cast(tuple[int, ...], env.observation_space.shape)
+    player = behaviour_for(config.env, card["action_meanings"], shape)
+    meta = {"game": card, "behaviours": player.names, "collect": {"seed": config.seed, "worker": worker}}
+    with RolloutWriter(config.out, shape, extras={"actor": "uint8"}, meta=meta) as writer:
+        episode = done = 0
+        while done < steps:
+            source = np.random.SeedSequence([config.seed, worker, episode])
+            done += _record_episode(env, player, writer, source, steps - done, progress)
+            episode += 1
+    env.close()
+
+
+def _record_episode(
+    env: gymnasium.Env[Any, Any],
+    player: Mixture,
+    writer: RolloutWriter,
+    source: np.random.SeedSequence,
+    limit: int,
+    progress: _Counter,
+) -> int:
+    """Record one episode of at most `limit` actions; returns how many there were."""
+    seed, rng = int(source.generate_state(1)[0] >> 1), np.random.default_rng(source)
+    observation, _ = env.reset(seed=seed)
+    player.reset(rng)
+    writer.begin(seed=seed, options=None)
+    terminated = truncated = False
+    steps = 0
+    while steps < limit and not (terminated or truncated):
+        action = player.act(observation, rng)
+        after, reward, terminated, truncated, _ = env.step(action)
+        writer.add(observation, action, float(reward), terminated, truncated, actor=player.actor)
+        observation = after
+        steps += 1
+        if steps % 100 == 0:
+            progress.update(100)
+    progress.update(steps % 100)
+    writer.end(observation, cut=not (terminated or truncated))
+    return steps
+
+
+class _SharedCounter:
+    """Counts steps across processes."""
+
+    def __init__(self, value: Any) -> None:
+        self._value = value
+
+    def update(self, steps: int) -> None:
+        with self._value.get_lock():
+            self._value.value += steps
+
+
+def _work(config: CollectConfig, worker: int, steps: int, value: Any) -> None:
+    collect_segment(config, worker, steps, _SharedCounter(value))
+
+
+def _collect_in_processes(config: CollectConfig, bar: Any) -> None:
+    """Share the steps among processes and show their common progress."""
+    context = multiprocessing.get_context("spawn")
+    value = context.Value("q", 0)
+    shares = [config.steps * (i + 1) // config.workers - config.steps * i // config.workers for i in range(config.workers)]
+    crew = [context.Process(target=_work, args=(config, i, n, value)) for i, n in enumerate(shares) if n]
+    for process in crew:
+        process.start()
+    for process in crew:
+        while process.is_alive():
+            process.join(0.5)
+            bar.update(value.value - bar.n)
+    if any(process.exitcode for process in crew):
+        raise RuntimeError(f"a recording process failed, see above; what was recorded in {config.out} stays readable")
+
+
+ConfigStore.instance().store(name="collect", node=CollectConfig)
+
+
+@hydra.main(version_base="1.3", config_path=None, config_name="collect")
+def main(cfg: DictConfig) -> None:
+    """Entry point; bad input ends with one line and exit code 2."""
+    try:
+        out = collect(cast(CollectConfig, OmegaConf.to_object(cfg)))
+    except (MissingGame, ValueError) as error:
+        print(f"recorders.collect: {error}", file=sys.stderr)
+        sys.exit(2)
+    print(f"recorded into {out}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,183 @@
+"""Real games as Gymnasium environments with a world's frames, and the card that says which game it was."""
+
+import difflib
+import importlib
+import json
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import gymnasium
+from gymnasium.wrappers import AddRenderObservation
+
+from .preprocess import FrameConfig, PreprocessFrames, is_picture
+
+PONG = "ALE/Pong-v5"
+_PONG_KEYS = {"up": 2, "w": 2, "down": 3, "s": 3, "space": 1,
+              "up+space": 4, "w+space": 4, "down+space": 5, "s+space": 5}  # fmt: skip
+_PACKAGES = ("foreframe", "gymnasium", "ale-py", "numpy", "pillow", "zarr")
+
+
+class MissingGame(RuntimeError):
+    """The game is not installed, or there is none of that name; the message says what to do."""
+
+
+@dataclass(kw_only=True)
+class GameConfig:
+    """One game, exactly as it is played, recorded and compared with."""
+
+    id: str = PONG
+    """a Gymnasium id"""
+    kwargs: dict[str, Any] = field(
+        default_factory=lambda: {"frameskip": 4, "repeat_action_probability": 0.0, "full_action_space": False}
+    )
+    """passed on to `gymnasium.make`"""
+    frame: FrameConfig = field(default_factory=FrameConfig)
+    fps: float = 15.0
+    """steps per second at the game's true speed"""
+    keys: dict[str, int] = field(default_factory=dict)
+    """key names, joined by `+` where held together, to actions; empty: the game's own"""
+
+    def __post_init__(self) -> None:
+        if self.fps <= 0:
+            raise ValueError(f"fps must be above 0 steps per second, got {self.fps}")
+
+
+def game_for(id: str) -> GameConfig:
+    """The settings a game is recorded with unless something else is asked for.
+
+    Args:
+        id: a Gymnasium id, e.g. `"ALE/Breakout-v5"`.
+    """
+    if id == PONG:
+        return GameConfig(keys=dict(_PONG_KEYS))
+    if id.startswith("ALE/"):
+        return GameConfig(id=id, frame=FrameConfig(size=[104, 80], crop=None))
+    return GameConfig(id=id, kwargs={}, frame=FrameConfig(size=[64, 64], crop=None), fps=30.0)
+
+
+def make_game(config: GameConfig, render_mode: str | None = None) -> gymnasium.Env[Any, Any]:
+    """Make the real game with uint8 [H, W, 3] observations of the configured size.
+
+    A game without pictures as observations is shown by its `rgb_array` rendering.
+
+    Args:
+        config: which game.
+        render_mode: as in `gymnasium.make`; rendering shows the game's own, unchanged picture.
+
+    Raises:
+        MissingGame: if the game is not installed or not known.
+        ValueError: if the crop does not fit, or the game has no pictures.
+    """
+    env = _make(config, render_mode)
+    if not is_picture(env.observation_space):
+        env.close()
+        if render_mode not in (None, "rgb_array"):
+            raise ValueError(f"{config.id} is seen by its rendering: render_mode must be rgb_array, got {render_mode}")
+        env = AddRenderObservation(_make(config, "rgb_array"), render_only=True)
+    env.unwrapped.metadata = {**env.unwrapped.metadata}  # the class's own dict is shared between games
+    return _Game(PreprocessFrames(env, config.frame), config)
+
+
+def game_card(env: gymnasium.Env[Any, Any]) -> dict[str, Any]:
+    """What has to be known to make the same game again and to play it, ready for JSON.
+
+    Args:
+        env: what `make_game` returned.
+
+    Returns:
+        `id, kwargs, frame, fps, keys, action_space, observation_space, action_meanings, versions`.
+
+    Raises:
+        ValueError: if `env` does not come from `make_game`.
+    """
+    config = getattr(env, "game", None)
+    if not isinstance(config, GameConfig):
+        raise ValueError(f"game_card needs an environment made by make_game, got {env}")
+    card = {
+        **asdict(config),
+        "keys": config.keys or _own_keys(env),
+        "action_space": space_card(env.action_space),
+        "observation_space": space_card(env.observation_space),
+        "action_meanings": action_meanings(env),
+        "versions": _versions(),
+    }
+    return json.loads(json.dumps(card))
+
+
+def action_meanings(env: gymnasium.Env[Any, Any]) -> list[str]:
+    """Names of a game's actions in order; `["0", "1", ...]` where the game has none."""
+    names = getattr(env.unwrapped, "get_action_meanings", None)
+    if names is not None:
+        return [str(name) for name in names()]
+    return [str(n) for n in range(int(getattr(env.action_space, "n", 0)))]
+
+
+def space_card(space: gymnasium.Space[Any]) -> dict[str, Any]:
+    """A space as JSON: its type, and shape, dtype, bounds or counts."""
+    card: dict[str, Any] = {"type": type(space).__name__, "dtype": str(space.dtype), "shape": list(space.shape or [])}
+    if isinstance(space, gymnasium.spaces.Discrete):
+        card |= {"n": int(space.n), "start": int(space.start)}
+    elif isinstance(space, gymnasium.spaces.MultiDiscrete):
+        card |= {"nvec": space.nvec.tolist()}
+    elif isinstance(space, gymnasium.spaces.Box):
+        card |= {"low": space.low.min().item(), "high": space.high.max().item()}
+    return card
+
+
+class _Game(gymnasium.Wrapper):
+    """Remembers the settings it was made with."""
+
+    def __init__(self, env: gymnasium.Env[Any, Any], game: GameConfig) -> None:
+        super().__init__(env)
+        self.game = game
+
+
+def _make(config: GameConfig, render_mode: str | None) -> gymnasium.Env[Any, Any]:
+    if config.id.startswith("ALE/"):
+        _register_atari(config.id)
+    try:
+        return gymnasium.make(config.id, render_mode=render_mode, **config.kwargs)
+    except (gymnasium.error.UnregisteredEnv, gymnasium.error.NamespaceNotFound, ModuleNotFoundError) as error:
+        raise MissingGame(_unknown(config.id, error)) from None
+
+
+def _register_atari(id: str) -> None:
+    try:
+        ale_py = importlib.import_module("ale_py")
+    except ImportError:
+        raise MissingGame(
+            f"{id} needs ale-py, which is not installed: pip install ale-py, or pip install -e '.[atari]' in the checkout"
+        ) from None
+    ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
+    gymnasium.register_envs(ale_py)
+
+
+def _unknown(id: str, error: Exception) -> str:
+    if isinstance(error, ModuleNotFoundError):
+        return f"{id} needs the Python package {error.name}, which is not installed: pip install {error.name}"
+    near = difflib.get_close_matches(id, list(gymnasium.registry), n=5, cutoff=0.5)
+    hint = f"did you mean {', '.join(near)}?" if near else "python -c 'import gymnasium; gymnasium.pprint_registry()' lists all"
+    return f"no game is called {id!r}: {hint}"
+
+
+def _own_keys(env: gymnasium.Env[Any, Any]) -> dict[str, int]:
+    table = getattr(env.unwrapped, "get_keys_to_action", None)
+    if table is None:
+        return {}
+    return {"+".join(map(_key_name, keys)): int(action) for keys, action in table().items() if keys}
+
+
+def _key_name(key: str | int) -> str:
+    name = chr(key) if isinstance(key, int) and 0 < key < 0x110000 else str(key)
+    return {" ": "space"}.get(name, name)
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
