@@ -1,0 +1,174 @@
+"""A world on disk: `world.safetensors`, `world.json` and `contexts.zarr` in one folder. Never a pickle."""
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, fields
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from .contexts import Contexts
+from .model import WorldModel, WorldModelConfig
+from .rollout import World
+from .sampler import SamplerConfig
+
+FORMAT = "foreframe-world"
+VERSION = 1
+WEIGHTS, CARD, CONTEXTS = "world.safetensors", "world.json", "contexts.zarr"
+MAX_PARAMETERS = 2_000_000_000
+
+
+class WorldError(RuntimeError):
+    """A world that cannot be loaded: what was expected, what was found, what to do."""
+
+
+def save_world(folder: str | Path, model: WorldModel, sampler: SamplerConfig, card: dict[str, Any],
+               contexts: Contexts) -> None:
+    """Write a world folder with bfloat16 weights.
+
+    Args:
+        folder: created if missing; an existing world there is replaced.
+        card: name, fps, actions {meanings, keys}, game, metrics, licence and whatever else describes the world.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {name: p.detach().to(torch.bfloat16).contiguous() for name, p in model.named_parameters()}
+    tensors["scaler.mean"] = model.scaler.mean.detach().float().contiguous()
+    save_file(tensors, folder / (WEIGHTS + ".part"))
+    os.replace(folder / (WEIGHTS + ".part"), folder / WEIGHTS)
+    contexts.save(folder / CONTEXTS)
+    write_card(folder, card | {"format": FORMAT, "version": VERSION, "model": asdict(model.config),
+                               "sampler": asdict(sampler), "weights_sha256": _sha256(folder / WEIGHTS)})
+
+
+def write_card(folder: Path, card: dict[str, Any]) -> None:
+    """Replace `world.json` atomically."""
+    part = folder / (CARD + ".part")
+    part.write_text(json.dumps(card, indent=2) + "\n")
+    os.replace(part, folder / CARD)
+
+
+def read_card(folder: str | Path) -> dict[str, Any]:
+    """`world.json` of a world folder, checked for format and version.
+
+    Raises:
+        WorldError: if the folder holds no world or one of another version.
+    """
+    path = Path(folder) / CARD
+    if not path.is_file():
+        raise WorldError(f"no world at {folder}: expected a folder with {CARD}, {WEIGHTS} and {CONTEXTS}")
+    try:
+        card = json.loads(path.read_text())
+    except ValueError as error:
+        raise WorldError(f"{path} is not JSON ({error}); restore it from the world's source") from error
+    if not isinstance(card, dict) or card.get("format") != FORMAT:
+        raise WorldError(f"{path} does not describe a Foreframe world (expected format {FORMAT!r})")
+    if card.get("version") != VERSION:
+        raise WorldError(f"{path} has version {card.get('version')!r}, this Foreframe reads version {VERSION}; "
+                         f"{'update Foreframe' if _newer(card.get('version')) else 'convert the world'}")
+    return card
+
+
+def load_world(folder: str | Path, device: str = "cpu", dtype: str = "auto") -> World:
+    """Load a world; repeated calls share the weights in memory.
+
+    Args:
+        folder: a world folder.
+        device: a torch device.
+        dtype: "fp32", "bf16", or "auto": what is fastest for this device, decided by its features alone.
+
+    Raises:
+        WorldError: if files are missing, truncated, inconsistent or of another version.
+        ValueError: if `dtype` is not one of the three.
+    """
+    if dtype not in ("auto", "fp32", "bf16"):
+        raise ValueError(f"dtype must be auto, fp32 or bf16, got {dtype!r}")
+    folder = Path(folder).resolve()
+    read_card(folder)
+    stamp = (folder / WEIGHTS).stat().st_mtime_ns if (folder / WEIGHTS).exists() else 0
+    return _load(folder, device, dtype, stamp, (folder / CARD).stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=8)
+def _load(folder: Path, device: str, dtype: str, stamp: int, card_stamp: int) -> World:
+    card = read_card(folder)
+    model_config, sampler = _configs(folder, card)
+    path = folder / WEIGHTS
+    model = _read_weights(path, model_config, torch.device(device), _dtype(device, dtype))
+    digest = _sha256(path)
+    if card.get("weights_sha256") not in (None, digest):
+        raise WorldError(f"{path} is not the file {CARD} was written for (SHA-256 differs); fetch the world again")
+    try:
+        contexts = Contexts.load(folder / CONTEXTS)
+    except Exception as error:  # zarr raises many kinds
+        raise WorldError(f"cannot read {folder / CONTEXTS}: {error}; fetch the world again") from error
+    world = World(model, sampler, card, contexts, hashlib.sha256(
+        (digest + json.dumps([card["model"], card["sampler"]], sort_keys=True)).encode()).hexdigest())
+    if contexts.frames.shape[2:] != world.observation_shape:
+        raise WorldError(f"{folder / CONTEXTS} holds {list(contexts.frames.shape[2:])} pictures, "
+                         f"the model draws {list(world.observation_shape)}")
+    return world
+
+
+def _configs(folder: Path, card: dict[str, Any]) -> tuple[WorldModelConfig, SamplerConfig]:
+    try:
+        configs = []
+        for kind, key in ((WorldModelConfig, "model"), (SamplerConfig, "sampler")):
+            unknown = set(card[key]) - {f.name for f in fields(kind)}
+            if unknown:
+                raise ValueError(f"unknown {key} settings {sorted(unknown)}")
+            configs.append(kind(**card[key]))
+        return configs[0], configs[1]
+    except (KeyError, TypeError, ValueError) as error:
+        raise WorldError(f"{folder / CARD} has impossible sizes or settings: {error}") from error
+
+
+def _read_weights(path: Path, config: WorldModelConfig, device: torch.device, dtype: torch.dtype) -> WorldModel:
+    """Check names and shapes in the file's header first: nothing is allocated for a file that does not fit."""
+    if not path.is_file():
+        raise WorldError(f"{path} is missing; fetch the world again")
+    with torch.device("meta"):
+        model = WorldModel(config)
+    expected = {name: p.shape for name, p in model.named_parameters()} | {"scaler.mean": model.scaler.mean.shape}
+    if sum(shape.numel() for shape in expected.values()) > MAX_PARAMETERS:
+        raise WorldError(f"{path.parent / CARD} asks for more than {MAX_PARAMETERS:,} parameters; check its sizes")
+    try:
+        with safe_open(path, "pt") as file:
+            found = {name: torch.Size(file.get_slice(name).get_shape()) for name in file.keys()}
+            if found != expected:
+                wrong = sorted(k for k in expected.keys() | found.keys() if expected.get(k) != found.get(k))
+                raise WorldError(f"{path} does not fit {CARD}: {len(wrong)} tensors differ, first {wrong[0]} "
+                                 f"(expected {list(expected.get(wrong[0], []))}, "
+                                 f"got {list(found.get(wrong[0], []))})")
+            loaded = {name: file.get_tensor(name) for name in found}
+    except (SafetensorError, OSError) as error:
+        raise WorldError(f"{path} is truncated or not a safetensors file ({error}); fetch the world again") from error
+    # Built on the CPU, not on meta, so that buffers outside the file (frequencies) hold their values.
+    model = WorldModel(config)
+    model.load_state_dict(loaded, strict=False)
+    model = model.to(device=device, dtype=dtype)
+    model.scaler.float()
+    model.scaler.mean.copy_(loaded["scaler.mean"])
+    return model
+
+
+def _dtype(device: str, dtype: str) -> torch.dtype:
+    """The dtype to compute in; "auto" depends on the processor's features only, so that runs repeat."""
+    if dtype == "auto":
+        fast = device.startswith("cuda") or torch.cpu._is_amx_tile_supported()
+        return torch.bfloat16 if fast else torch.float32
+    return torch.bfloat16 if dtype == "bf16" else torch.float32
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _newer(version: object) -> bool:
+    return isinstance(version, int) and version > VERSION

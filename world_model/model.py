@@ -1,0 +1,228 @@
+"""The causal diffusion transformer over frames (AR-Diffusion, arXiv:2503.07418, made action-conditioned).
+
+Every frame has its own noise level t in [0, 1] on the rectified-flow path x_t = (1 - t) x_0 + t eps; attention
+is strictly causal over frames and bidirectional inside a frame; the output is the clean frame x_0.
+Action `actions[:, i]` is the one that leads to frame i (taken after seeing frame i - 1).
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from kernels import apply_rope, axial_angles, cached_attention, frame_attention, teacher_attention
+
+from .blocks import Attend, Block, modulate
+from .conditioning import Conditioning
+from .heads import OutcomeHead
+from .patches import FrameScaler, PatchTokenizer
+
+
+@dataclass(kw_only=True)
+class WorldModelConfig:
+    """Sizes of the network and of the pictures it draws."""
+
+    height: int = 104
+    """picture rows, pixels"""
+    width: int = 80
+    """picture columns, pixels"""
+    patch: list[int] = field(default_factory=lambda: [13, 16])
+    """rows and columns of a patch, pixels; they divide height and width"""
+    history: int = 2
+    """earlier frames whose co-located patches a token reads directly"""
+    num_actions: int = 6
+    reward_values: list[float] = field(default_factory=lambda: [-1.0, 0.0, 1.0])
+    """rewards the world can give, ascending"""
+    dim: int = 256
+    """token width"""
+    layers: int = 6
+    heads: int = 4
+    mlp_ratio: int = 4
+    window: int = 9
+    """frames a frame attends to, itself included"""
+    sinks: int = 0
+    """first frames that stay visible beyond the window"""
+    temporal_every: int = 3
+    """every so many layers attention spans the window; in the others a frame sees only itself"""
+    pixel_scale: float = 0.25
+    """spread, in [0, 1] pixel units, that becomes 1 in model units"""
+
+    def __post_init__(self) -> None:
+        self.patch = list(self.patch)
+        self.reward_values = [float(r) for r in self.reward_values]
+        bounds = {"height": 2048, "width": 2048, "num_actions": 4096, "dim": 8192, "layers": 128, "heads": 128,
+                  "mlp_ratio": 16, "window": 4096, "temporal_every": 128}
+        for name, high in bounds.items():
+            value = getattr(self, name)
+            if not isinstance(value, int) or not 1 <= value <= high:
+                raise ValueError(f"{name} must be an integer from 1 to {high}, got {value!r}")
+        for name in ("history", "sinks"):
+            if not 0 <= getattr(self, name) <= 64:
+                raise ValueError(f"{name} must be from 0 to 64, got {getattr(self, name)!r}")
+        if len(self.patch) != 2 or min(self.patch) < 1 or self.height % self.patch[0] or self.width % self.patch[1]:
+            raise ValueError(f"patch must divide the picture {self.height}x{self.width}, got {self.patch}")
+        if self.dim % self.heads or (self.dim // self.heads) % 8:
+            raise ValueError(f"dim must be heads times a multiple of 8, got dim {self.dim}, heads {self.heads}")
+        if not self.reward_values or len(self.reward_values) > 1024:
+            raise ValueError(f"reward_values must hold 1 to 1024 values, got {len(self.reward_values)}")
+
+    @property
+    def tokens(self) -> int:
+        """Tokens per frame."""
+        return (self.height // self.patch[0]) * (self.width // self.patch[1])
+
+    @property
+    def windows(self) -> list[int]:
+        """Window of every layer, in frames, the frame itself included."""
+        every = self.temporal_every
+        return [self.window if i % every == every - 1 else 1 for i in range(self.layers)]
+
+    @property
+    def planes(self) -> list[int]:
+        """Rotation planes of a head given to time, row and column."""
+        half = self.dim // self.heads // 2
+        spatial = 3 * half // 8
+        return [half - 2 * spatial, spatial, spatial]
+
+
+@dataclass
+class CachedKeys:
+    """Committed frames as one layer sees them: keys already rotated, [B, C*N, H, D/H]."""
+
+    keys: Tensor
+    values: Tensor
+
+
+class WorldModel(nn.Module):
+    """Draws clean frames from noisy ones; holds no state and no loop."""
+
+    def __init__(self, config: WorldModelConfig):
+        super().__init__()
+        self.config = config
+        self.scaler = FrameScaler(config.height, config.width, config.pixel_scale)
+        self.tokenizer = PatchTokenizer(config.height, config.width, config.patch, config.dim, config.history)
+        condition_dim = config.dim // 2
+        self.conditioning = Conditioning(config.num_actions, condition_dim)
+        self.blocks = nn.ModuleList(
+            Block(config.dim, config.heads, config.mlp_ratio, condition_dim) for _ in range(config.layers))
+        self.final = nn.Linear(condition_dim, 2 * config.dim)
+        self.outcome = OutcomeHead(config.dim, config.reward_values)
+        nn.init.zeros_(self.final.weight)
+        nn.init.zeros_(self.final.bias)
+
+    @property
+    def null_action(self) -> int:
+        """Action id that stands for "unknown"."""
+        return self.conditioning.null_action
+
+    def rotation(self, times: Tensor) -> tuple[Tensor, Tensor]:
+        """cos and sin [..., N, 1, planes] of all tokens of frames at the given times (float or int [...])."""
+        rows, cols = self.tokenizer.rows, self.tokenizer.cols
+        grid = torch.stack(torch.meshgrid(torch.arange(rows), torch.arange(cols), indexing="ij"), -1)
+        grid = grid.reshape(-1, 2).to(times.device).float()
+        axes = torch.cat([times[..., None, None].float().expand(*times.shape, len(grid), 1),
+                          grid.expand(*times.shape, len(grid), 2)], -1)
+        angles = axial_angles(axes, self.config.planes)[..., None, :]
+        return angles.cos(), angles.sin()
+
+    def forward(self, x: Tensor, levels: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
+        """Clean estimate of every frame of clips, each frame seeing the noisy frames before it.
+
+        Args:
+            x: [B, T, H, W, 3] frames in model units at their levels.
+            levels: [B, T] in [0, 1].
+            actions: int64 [B, T].
+
+        Returns:
+            patches of the clean estimate [B, T, N, ph*pw*3], tokens [B, T, N, D].
+        """
+        patches = self.tokenizer.patchify(x)
+        before = [F.pad(patches, (0, 0, 0, 0, i, 0))[:, : patches.shape[1]] for i in range(1, 1 + self.config.history)]
+        cos, sin = self._rotation_like(x, torch.arange(x.shape[1], device=x.device))
+
+        def attend_in(window: int) -> Attend:
+            sinks = self.config.sinks if window > 1 else 0
+            return lambda q, k, v: frame_attention(
+                apply_rope(q, cos, sin), apply_rope(k, cos, sin), v, window=window, sinks=sinks)
+
+        attends = [attend_in(window) for window in self.config.windows]
+        return self._run(self.tokenizer.embed(patches, before), levels, actions, attends)
+
+    def forward_teacher(self, context: Tensor, noisy: Tensor, levels: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
+        """Every frame of a clip drawn from its own clean past, all in one pass (ACDiT, arXiv:2412.07720).
+
+        Args:
+            context: [B, T, H, W, 3] clean frames 0..T-1.
+            noisy: [B, T, H, W, 3] noisy frames 1..T.
+            levels: [B, T] levels of `noisy`; the context is labelled level 0.
+            actions: int64 [B, T+1], `actions[:, i]` leads to frame i.
+
+        Returns:
+            patches of the clean estimates of frames 1..T [B, T, N, ph*pw*3],
+            tokens [B, 2T, N, D]: those of the clean frames 0..T-1, then of the noisy ones.
+        """
+        frames, history = context.shape[1], self.config.history
+        clean, dirty = self.tokenizer.patchify(context), self.tokenizer.patchify(noisy)
+        padded = F.pad(clean, (0, 0, 0, 0, history, 0))  # frame i sits at index history + i
+        before = [torch.cat([padded[:, history - i : history - i + frames],
+                             padded[:, history + 1 - i : history + 1 - i + frames]], 1) for i in range(1, 1 + history)]
+        tokens = self.tokenizer.embed(torch.cat([clean, dirty], 1), before)
+        times = torch.arange(frames + 1, device=context.device)
+        cos, sin = self._rotation_like(context, torch.cat([times[:-1], times[1:]]))
+
+        def attend_in(window: int) -> Attend:
+            sinks = self.config.sinks if window > 1 else 0
+            return lambda q, k, v: teacher_attention(
+                apply_rope(q, cos, sin), apply_rope(k, cos, sin), v, window=window, sinks=sinks)
+
+        attends = [attend_in(window) for window in self.config.windows]
+        levels = torch.cat([torch.zeros_like(levels), levels], 1)
+        actions = torch.cat([actions[:, :-1], actions[:, 1:]], 1)
+        return self._run(tokens, levels, actions, attends, skip=frames)
+
+    def forward_cached(
+        self, x: Tensor, before: Tensor, levels: Tensor, actions: Tensor, time: int, cache: list[CachedKeys],
+        fresh: list[tuple[Tensor, Tensor]] | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Clean estimate of the frames in flight, given committed frames through the cache.
+
+        Args:
+            x: [B, F, H, W, 3] frames in flight at their levels, oldest first.
+            before: [B, history, H, W, 3] the committed frames just before them, oldest first.
+            levels, actions: [B, F].
+            time: position of the first frame in flight on the time axis on which the cached keys were rotated.
+            cache: one entry per layer.
+            fresh: if given, each layer's un-rotated (k, v), [B, F, N, H, D/H], is appended to it.
+
+        Returns:
+            patches of the clean estimate [B, F, N, ph*pw*3], tokens [B, F, N, D].
+        """
+        frames, history = x.shape[1], self.config.history
+        patches = self.tokenizer.patchify(torch.cat([before, x], 1))
+        shifted = [patches[:, history - i : history - i + frames] for i in range(1, 1 + history)]
+        cos, sin = self._rotation_like(x, torch.arange(time, time + frames, device=x.device))
+
+        def attend_to(layer: CachedKeys) -> Attend:
+            def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+                if fresh is not None:
+                    fresh.append((k, v))
+                return cached_attention(apply_rope(q, cos, sin), apply_rope(k, cos, sin), v, layer.keys, layer.values)
+
+            return attend
+
+        tokens = self.tokenizer.embed(patches[:, history:], shifted)
+        return self._run(tokens, levels, actions, [attend_to(layer) for layer in cache])
+
+    def _rotation_like(self, x: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
+        cos, sin = self.rotation(times)
+        dtype = torch.get_autocast_dtype(x.device.type) if torch.is_autocast_enabled(x.device.type) else x.dtype
+        return cos.to(dtype), sin.to(dtype)
+
+    def _run(self, tokens: Tensor, levels: Tensor, actions: Tensor, attends: list[Attend], skip: int = 0) -> tuple[Tensor, Tensor]:
+        """All blocks, then the picture of frames `skip` and later."""
+        condition = F.silu(self.conditioning(levels, actions))
+        for block, attend in zip(self.blocks, attends, strict=True):
+            tokens = block(tokens, condition, attend)
+        shift, scale = self.final(condition[:, skip:])[:, :, None].chunk(2, -1)
+        return self.tokenizer.read(modulate(tokens[:, skip:], shift, scale)), tokens

@@ -1,0 +1,88 @@
+"""Muon for the transformer's matrices, AdamW for everything else, one learning-rate schedule for both."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(kw_only=True)
+class OptimizerConfig:
+    """Learning rates and the schedule: linear warm-up, constant, cosine to zero over the last share of steps."""
+
+    matrix_lr: float = 2e-3
+    """Muon's rate for block matrices, scaled to AdamW's update size (Moonlight, arXiv:2502.16982)"""
+    lr: float = 1e-3
+    """AdamW's rate for embeddings, norms, biases and heads"""
+    weight_decay: float = 0.02
+    warmup: int = 200
+    """steps"""
+    decay: float = 0.4
+    """share of the run, at its end, over which the rate falls to zero"""
+    clip: float = 1.0
+    """largest gradient norm"""
+
+
+class Optimizer:
+    """The two optimizers behind one step."""
+
+    def __init__(self, model: nn.Module, config: OptimizerConfig):
+        self.config = config
+        self.parameters = [p for p in model.parameters() if p.requires_grad]
+        matrices, others = split_parameters(model)
+        self.parts: list[torch.optim.Optimizer] = [
+            torch.optim.Muon(matrices, lr=config.matrix_lr, weight_decay=config.weight_decay,
+                             adjust_lr_fn="match_rms_adamw"),
+            torch.optim.AdamW(others, lr=config.lr, weight_decay=config.weight_decay, betas=(0.9, 0.98)),
+        ]
+        self.rates = [config.matrix_lr, config.lr]
+
+    def step(self, fraction: float) -> float:
+        """Clip, scale the rates by `fraction`, update, clear the gradients. Returns the gradient norm."""
+        norm = float(nn.utils.clip_grad_norm_(self.parameters, self.config.clip))
+        for part, rate in zip(self.parts, self.rates, strict=True):
+            for group in part.param_groups:
+                group["lr"] = rate * fraction
+            part.step()
+            part.zero_grad(set_to_none=True)
+        return norm
+
+    def state(self) -> dict[str, Tensor]:
+        """All moments as named tensors."""
+        tensors = {}
+        for i, part in enumerate(self.parts):
+            for index, state in part.state_dict()["state"].items():
+                for name, value in state.items():
+                    tensors[f"{i}.{index}.{name}"] = torch.as_tensor(value).clone()
+        return tensors
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Inverse of `state`."""
+        for i, part in enumerate(self.parts):
+            whole = part.state_dict()
+            whole["state"] = {}
+            for key, value in tensors.items():
+                which, index, name = key.split(".")
+                if int(which) == i:
+                    whole["state"].setdefault(int(index), {})[name] = value
+            part.load_state_dict(whole)
+
+
+def split_parameters(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """(matrices inside the blocks, all other parameters)."""
+    matrices, others = [], []
+    for name, parameter in model.named_parameters():
+        inside = name.startswith("blocks.") and parameter.dim() == 2 and "modulation" not in name
+        (matrices if inside else others).append(parameter)
+    return matrices, others
+
+
+def rate_fraction(step: int, total: int, config: OptimizerConfig) -> float:
+    """Share of the peak learning rate at a step: warm-up, hold, cosine to zero."""
+    warm = min(1.0, (step + 1) / max(config.warmup, 1))
+    start = total * (1 - config.decay)
+    if step < start:
+        return warm
+    progress = min(1.0, (step - start) / max(total - start, 1))
+    return warm * 0.5 * (1 + math.cos(math.pi * progress))

@@ -1,0 +1,79 @@
+"""Frames <-> tokens, in pixel space: normalised pictures cut into patches, one token each.
+
+A token reads its patch in the frame itself and in the frames just before it (a causal temporal kernel), so
+that speed is visible to the first layer. Large patches are affordable because the network predicts the clean
+picture, which lies near a low-dimensional surface, and never the noise.
+"""
+
+import torch
+from torch import Tensor, nn
+
+
+class FrameScaler(nn.Module):
+    """uint8 pictures <-> model units: the data set's mean picture is subtracted, then `scale` divides."""
+
+    mean: Tensor
+
+    def __init__(self, height: int, width: int, scale: float):
+        super().__init__()
+        self.scale = scale
+        self.register_buffer("mean", torch.zeros(height, width, 3))  # in [0, 1]
+
+    def encode(self, frames: Tensor) -> Tensor:
+        """uint8 [..., H, W, 3] -> float [..., H, W, 3] with roughly unit spread around moving things."""
+        return (frames.to(self.mean.dtype) / 255 - self.mean) / self.scale
+
+    def decode(self, x: Tensor) -> Tensor:
+        """Inverse of `encode`, rounded and clamped to uint8."""
+        pixels = (x.to(self.mean.dtype) * self.scale + self.mean) * 255
+        return pixels.round().clamp(0, 255).to(torch.uint8)
+
+    def quantise(self, x: Tensor) -> Tensor:
+        """The value `x` has after a round trip through uint8, in model units."""
+        return self.encode(self.decode(x))
+
+
+class PatchTokenizer(nn.Module):
+    """[B, T, H, W, 3] in model units <-> [B, T, N, D] tokens, N = (H/ph)*(W/pw)."""
+
+    def __init__(self, height: int, width: int, patch: list[int], dim: int, history: int):
+        super().__init__()
+        self.patch = patch
+        self.rows, self.cols = height // patch[0], width // patch[1]
+        self.history = history
+        self.patch_dim = patch[0] * patch[1] * 3
+        self.project = nn.Linear(self.patch_dim * (1 + history), dim)
+        self.place = nn.Parameter(torch.randn(self.rows * self.cols, dim) * 0.02)
+        self.head = nn.Sequential(nn.Linear(dim, 2 * dim), nn.GELU(approximate="tanh"), nn.Linear(2 * dim, self.patch_dim))
+        nn.init.zeros_(self.head[2].weight)
+        nn.init.zeros_(self.head[2].bias)
+
+    def patchify(self, x: Tensor) -> Tensor:
+        """[B, T, H, W, 3] -> [B, T, N, ph*pw*3]."""
+        batch, frames = x.shape[:2]
+        ph, pw = self.patch
+        x = x.reshape(batch, frames, self.rows, ph, self.cols, pw, 3).permute(0, 1, 2, 4, 3, 5, 6)
+        return x.reshape(batch, frames, self.rows * self.cols, self.patch_dim)
+
+    def unpatchify(self, patches: Tensor) -> Tensor:
+        """Inverse of `patchify`."""
+        batch, frames = patches.shape[:2]
+        ph, pw = self.patch
+        x = patches.reshape(batch, frames, self.rows, self.cols, ph, pw, 3).permute(0, 1, 2, 4, 3, 5, 6)
+        return x.reshape(batch, frames, self.rows * ph, self.cols * pw, 3)
+
+    def embed(self, patches: Tensor, before: list[Tensor]) -> Tensor:
+        """Tokens of frames given the patches of the frames just before each.
+
+        Args:
+            patches: [B, T, N, ph*pw*3].
+            before: `history` tensors like `patches`: the frame one earlier, two earlier, ... (zeros where none).
+
+        Returns:
+            [B, T, N, D].
+        """
+        return self.project(torch.cat([patches, *before], -1)) + self.place.to(patches.dtype)
+
+    def read(self, tokens: Tensor) -> Tensor:
+        """[B, T, N, D] -> patches [B, T, N, ph*pw*3] in model units."""
+        return self.head(tokens)

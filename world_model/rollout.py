@@ -1,0 +1,165 @@
+"""Stepping a trained world: one frame per action, with everything that must be remembered in a WorldState."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .cache import FrameCache
+from .contexts import Contexts
+from .model import CachedKeys, WorldModel
+from .plans import autoregressive_plan
+from .sampler import SamplerConfig, level_times, run_plan
+
+
+@dataclass
+class WorldState:
+    """Everything the next frame depends on."""
+
+    cache: FrameCache
+    recent: Tensor
+    """[1, history, H, W, 3] the last committed frames in model units, oldest first; zeros before the start"""
+    seed: int
+    frame: int
+    """index of the next frame to be drawn; 0 is the first context frame"""
+    terminated: bool = False
+
+    def clone(self) -> "WorldState":
+        """An independent copy: stepping one does not touch the other."""
+        return WorldState(self.cache.clone(), self.recent.clone(), self.seed, self.frame, self.terminated)
+
+
+class World:
+    """A trained network as a game: `start` from real frames, then `step` with actions."""
+
+    def __init__(self, model: WorldModel, sampler: SamplerConfig, card: dict[str, Any], contexts: Contexts,
+                 hash: str = ""):
+        self.model = model.eval().requires_grad_(False)
+        self.sampler = sampler
+        self.card = card
+        self.contexts = contexts
+        self.hash = hash
+        self.device = model.tokenizer.place.device
+        self.dtype = model.tokenizer.place.dtype
+
+    @property
+    def observation_shape(self) -> tuple[int, int, int]:
+        """(H, W, 3)."""
+        return self.model.config.height, self.model.config.width, 3
+
+    @property
+    def num_actions(self) -> int:
+        """Actions are 0..num_actions-1."""
+        return self.model.config.num_actions
+
+    @property
+    def fps(self) -> float:
+        """Steps per second of the real game."""
+        return float(self.card["fps"])
+
+    @property
+    def action_meanings(self) -> list[str]:
+        """Name of every action."""
+        return list(self.card["actions"]["meanings"])
+
+    def with_steps(self, steps: int | None) -> "World":
+        """The same network drawn with another number of denoising passes per frame (shared weights)."""
+        if steps is None or steps == self.sampler.steps:
+            return self
+        sampler = SamplerConfig(steps=steps, shift=self.sampler.shift)
+        return World(self.model, sampler, self.card, self.contexts, self.hash)
+
+    @torch.inference_mode()
+    def start(self, frames: np.ndarray, actions: np.ndarray, seed: int) -> WorldState:
+        """Commit real frames as the past.
+
+        Args:
+            frames: uint8 [k, H, W, 3], k >= 1, oldest first.
+            actions: int [k - 1]; `actions[i]` was taken after seeing `frames[i]`.
+            seed: any non-negative integer; with the actions it decides everything drawn afterwards.
+
+        Raises:
+            ValueError: if shapes, dtype or action ids do not fit this world.
+        """
+        frames, actions = self._check_start(frames, actions)
+        history, shape = self.model.config.history, self.observation_shape
+        recent = torch.zeros(1, history, *shape, device=self.device)
+        state = WorldState(FrameCache(self.model), recent, int(seed), 0)
+        leading = [self.model.null_action, *actions.tolist()]
+        x = self.model.scaler.encode(torch.from_numpy(frames).to(self.device))
+        for frame, action in zip(x, leading, strict=True):
+            self._commit(state, frame[None], action)
+        return state
+
+    @torch.inference_mode()
+    def step(self, state: WorldState, action: int) -> tuple[np.ndarray, float, bool]:
+        """Draw the frame that `action` leads to and commit it. `state` advances in place.
+
+        Returns:
+            frame uint8 [H, W, 3], reward, whether the episode ended; all fresh.
+
+        Raises:
+            ValueError: if the action is out of range.
+        """
+        if not 0 <= action < self.num_actions:
+            raise ValueError(f"action must be an integer from 0 to {self.num_actions - 1}, got {action}")
+        noise = frame_noise(state.seed, state.frame, self.observation_shape).to(self.device)
+        cache, actions = state.cache.read(), torch.tensor([[action]], device=self.device)
+        tokens: list[Tensor] = []
+
+        def denoise(live: Tensor, times: Tensor, first: int) -> Tensor:
+            patches, _ = self._look(live, state, times.to(self.device)[None], actions, cache)
+            return self.model.tokenizer.unpatchify(patches).float()
+
+        def finish(clean: Tensor, index: int) -> Tensor:
+            quantised = self.model.scaler.quantise(clean)
+            tokens.append(self._commit(state, quantised, action, cache))
+            return quantised
+
+        plan = autoregressive_plan(1, self.sampler.steps)
+        clean = run_plan(plan, level_times(self.sampler), noise[None, None], denoise, finish)
+        reward, terminated = self.model.outcome.decide(tokens[0])
+        state.terminated = bool(terminated)
+        frame = self.model.scaler.decode(clean[0, 0]).cpu().numpy()
+        return frame, float(reward), state.terminated
+
+    def _look(self, x: Tensor, state: WorldState, times: Tensor, actions: Tensor, cache: list[CachedKeys],
+              fresh: list[tuple[Tensor, Tensor]] | None = None) -> tuple[Tensor, Tensor]:
+        """The network on frames in flight: x [1, F, H, W, 3], times and actions [1, F]."""
+        return self.model.forward_cached(
+            x.to(self.dtype), state.recent.to(self.dtype), times, actions, state.cache.time, cache, fresh)
+
+    def _commit(self, state: WorldState, frame: Tensor, action: int, cache: list[CachedKeys] | None = None) -> Tensor:
+        """Run a clean frame [1, H, W, 3] at level 0 and store its keys. Returns its tokens [1, 1, N, D]."""
+        fresh: list[tuple[Tensor, Tensor]] = []
+        time = torch.zeros(1, 1, device=self.device)
+        actions = torch.tensor([[action]], device=self.device)
+        x = frame[:, None]
+        _, tokens = self._look(x, state, time, actions, state.cache.read() if cache is None else cache, fresh)
+        state.cache.append(fresh)
+        if state.recent.shape[1]:
+            state.recent = torch.cat([state.recent[:, 1:], x], 1)
+        state.frame += 1
+        return tokens
+
+    def _check_start(self, frames: np.ndarray, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        frames, actions = np.asarray(frames), np.asarray(actions)
+        shape = self.observation_shape
+        if frames.ndim != 4 or frames.shape[1:] != shape or frames.dtype != np.uint8 or not len(frames):
+            raise ValueError(f"frames must be uint8 [k, {shape[0]}, {shape[1]}, 3] with k >= 1, "
+                             f"got {frames.dtype} {list(frames.shape)}")
+        if actions.shape != (len(frames) - 1,):
+            raise ValueError(f"actions must hold one action between frames, [{len(frames) - 1}], "
+                             f"got {list(actions.shape)}")
+        if actions.size and (not np.issubdtype(actions.dtype, np.integer) or actions.min() < 0
+                             or actions.max() >= self.num_actions):
+            raise ValueError(f"actions must be integers from 0 to {self.num_actions - 1}, got {actions.tolist()[:8]}")
+        return np.ascontiguousarray(frames), actions.astype(np.int64)
+
+
+def frame_noise(seed: int, frame: int, shape: tuple[int, ...]) -> Tensor:
+    """Standard normal noise that depends on (seed, frame) alone, whatever was drawn before. float32 [*shape]."""
+    mixed = int(np.random.SeedSequence([seed, frame]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+    return torch.randn(shape, generator=torch.Generator().manual_seed(mixed))

@@ -1,0 +1,177 @@
+"""The training loop: clips in, a world folder out, resumable at any step."""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from .clips import Clips, ClipSource
+from .levels import LevelConfig, LevelSampler
+from .losses import LossConfig, motion_weight, outcome_loss, picture_loss
+from .model import WorldModel
+from .optimizer import Optimizer, OptimizerConfig, rate_fraction
+from .sampler import SamplerConfig
+from .train_state import load_state, save_state, update_average
+
+
+@dataclass(kw_only=True)
+class TrainerConfig:
+    """How long and on what to train."""
+
+    steps: int = 8000
+    """optimiser steps"""
+    batch: int = 8
+    """clips per step"""
+    frames: int = 8
+    """frames per clip that are drawn; a clip holds one more"""
+    event_share: float = 0.2
+    """share of clips that contain a reward or an end"""
+    context_noise: float = 0.1
+    """largest noise time mixed, unlabelled, into the clean past; half of the frames get some"""
+    average: float = 0.999
+    """decay of the weight average that is shipped"""
+    save_seconds: float = 240.0
+    """time between resumable checkpoints"""
+    report_seconds: float = 600.0
+    """time between sample strips"""
+    precision: str = "auto"
+    """auto, bf16 or fp32"""
+    seed: int = 0
+    levels: LevelConfig = field(default_factory=LevelConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+
+    def __post_init__(self) -> None:
+        if self.precision not in ("auto", "bf16", "fp32"):
+            raise ValueError(f"precision must be auto, bf16 or fp32, got {self.precision!r}")
+        for name in ("steps", "batch", "frames"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.frames < 2:
+            raise ValueError(f"frames must be at least 2, got {self.frames}")
+
+
+class Trainer:
+    """Owns the optimiser, the weight average and the run's folder."""
+
+    def __init__(self, model: WorldModel, source: ClipSource, sampler: SamplerConfig, config: TrainerConfig, out: Path):
+        self.model, self.source, self.config, self.out = model, source, config, out
+        self.device = model.scaler.mean.device
+        self.levels = LevelSampler(config.levels, sampler)
+        self.optimizer = Optimizer(model, config.optimizer)
+        self.average = {name: p.detach().clone() for name, p in model.named_parameters()}
+        self.step = 0
+        self.dtype = training_dtype(self.device, config.precision)
+        self._resume()
+
+    def run(self, report: Callable[[int], None] | None = None) -> None:
+        """Train to the configured step, saving and reporting on the way; `report(step)` draws samples."""
+        saved = reported = time.monotonic()
+        bar = tqdm(total=self.config.steps, initial=self.step, desc="train", dynamic_ncols=True)
+        with open(self.out / "metrics.jsonl", "a") as log:
+            while self.step < self.config.steps:
+                begun = time.perf_counter()
+                record = self.train_step()
+                record["seconds"] = time.perf_counter() - begun
+                log.write(json.dumps(record) + "\n")
+                bar.update()
+                bar.set_postfix(loss=f"{record['loss']:.4f}", mode=record["mode"])
+                if time.monotonic() - saved > self.config.save_seconds:
+                    log.flush()
+                    self.save()
+                    saved = time.monotonic()
+                if report is not None and time.monotonic() - reported > self.config.report_seconds:
+                    report(self.step)
+                    reported = time.monotonic()
+        bar.close()
+        self.save()
+
+    def train_step(self) -> dict[str, Any]:
+        """One optimiser step. Returns what to log."""
+        generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.step)
+        mode = self.levels.mode(generator)
+        clips = self.source.batch(self.step, self.config.batch, self.config.frames + 1)
+        with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
+            record = self._losses(mode, clips, generator)
+        record["loss"].backward()
+        fraction = rate_fraction(self.step, self.config.steps, self.config.optimizer)
+        record["grad_norm"] = self.optimizer.step(fraction)
+        self.step += 1
+        update_average(self.average, self.model, self.step, self.config.average)
+        return {"step": self.step, "mode": mode, "lr": fraction} | {
+            k: round(float(v), 6) if isinstance(v, Tensor) else v for k, v in record.items()}
+
+    def _losses(self, mode: str, clips: Clips, generator: torch.Generator) -> dict[str, Any]:
+        frames, actions = clips.frames.to(self.device), clips.actions.to(self.device)
+        x = self.model.scaler.encode(frames)
+        times = self.levels.times(mode, len(x), x.shape[1] - 1, generator).to(self.device)
+        noise = torch.randn(x[:, 1:].shape, generator=generator).to(self.device)
+        noisy = torch.lerp(x[:, 1:], noise, times[..., None, None, None])
+        weight = motion_weight(frames[:, 1:], frames[:, :-1], self.config.loss).expand_as(noisy)
+        target, weight = (self.model.tokenizer.patchify(y) for y in (x[:, 1:], weight))
+        outcome = torch.zeros((), device=self.device)
+        if mode == "teacher":
+            context = self._roughen(x[:, :-1], generator)
+            estimate, tokens = self.model.forward_teacher(context, noisy, times, actions)
+            clean = tokens[:, 1 : x.shape[1] - 1]  # frames 1..T-1, committed with a past
+            outcome = outcome_loss(*self.model.outcome(clean), clips.rewards[:, 1:-1].to(self.device),
+                                   clips.terminated[:, 1:-1].to(self.device))
+        else:
+            first = torch.zeros_like(times[:, :1])
+            estimate, _ = self.model(torch.cat([x[:, :1], noisy], 1), torch.cat([first, times], 1), actions)
+            estimate = estimate[:, 1:]
+        errors = picture_loss(estimate, target, weight, times, self.config.loss)
+        picture = errors.sum() / (times > 0).sum().clamp(min=1)
+        loss = picture + self.config.loss.outcome * outcome
+        return {"loss": loss, "picture": picture, "outcome": outcome} | _by_level(errors, times)
+
+    def _roughen(self, context: Tensor, generator: torch.Generator) -> Tensor:
+        """Unlabelled noise on half of the context frames, against drift."""
+        if self.config.context_noise <= 0:
+            return context
+        draw = torch.rand(2, *context.shape[:2], 1, 1, 1, generator=generator).to(self.device)
+        amount = draw[0] * self.config.context_noise * (draw[1] < 0.5)
+        return torch.lerp(context, torch.randn(context.shape, generator=generator).to(self.device), amount)
+
+    def save(self) -> None:
+        """Write a resumable state."""
+        groups = {"model": dict(self.model.named_parameters()), "average": self.average,
+                  "optimizer": self.optimizer.state(), "buffers": {"mean": self.model.scaler.mean}}
+        save_state(self.out, self.step, groups, {"trainer": asdict(self.config)})
+
+    def _resume(self) -> None:
+        found = load_state(self.out)
+        if found is None:
+            return
+        self.step, groups, _ = found
+        with torch.no_grad():
+            for name, parameter in self.model.named_parameters():
+                parameter.copy_(groups["model"][name])
+                self.average[name].copy_(groups["average"][name])
+            self.model.scaler.mean.copy_(groups["buffers"]["mean"])
+        self.optimizer.restore(groups["optimizer"])
+
+
+def training_dtype(device: torch.device, precision: str) -> torch.dtype:
+    """bfloat16 where the processor multiplies it, else float32."""
+    if precision != "auto":
+        return torch.bfloat16 if precision == "bf16" else torch.float32
+    fast = device.type == "cuda" or torch.cpu._is_avx512_bf16_supported()
+    return torch.bfloat16 if fast else torch.float32
+
+
+def _by_level(errors: Tensor, times: Tensor) -> dict[str, float]:
+    """Mean picture error at pure noise, high, middle and low noise."""
+    edges = {"pure": (0.9999, 2.0), "high": (0.8, 0.9999), "mid": (0.4, 0.8), "low": (1e-9, 0.4)}
+    result = {}
+    for name, (low, high) in edges.items():
+        chosen = (times > low) & (times <= high)
+        if chosen.any():
+            result[f"loss_{name}"] = round(float(errors.detach()[chosen].mean()), 6)
+    return result
