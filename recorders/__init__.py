@@ -1,4 +1,4 @@
-"""Record anything that steps, read it back exactly: games, players, lossless recordings. Knows nothing of worlds."""
+"""Record anything that steps and read it back exactly: games, players, lossless recordings."""
 
 from .behaviours import Behaviour, HeldRandom, Mixture, Noisy, behaviour_for
 from .games import GameConfig, MissingGame, action_meanings, game_card, game_for, make_game, space_card

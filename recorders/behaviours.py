@@ -67,7 +67,7 @@ class Noisy:
         if not 0 <= epsilon < 1 or hold < 1:
             raise ValueError(f"need 0 <= epsilon < 1 and hold >= 1, got epsilon={epsilon}, hold={hold}")
         self.inner, self.actions, self.hold = inner, actions, hold
-        self._start = min(1.0, epsilon / (1 - epsilon) / ((hold + 1) / 2))  # chance per step that a burst begins
+        self._start = min(1.0, epsilon / (1 - epsilon) / ((hold + 1) / 2))  # chance that a burst begins
         self._action, self._left = 0, 0
 
     def reset(self, rng: np.random.Generator) -> None:
@@ -110,6 +110,16 @@ class Mixture:
         self._shares = shares / shares.sum()
         self._left = 0
 
+    def part(self, name: str) -> Behaviour:
+        """The part of that name.
+
+        Raises:
+            KeyError: if there is none.
+        """
+        if name not in self.names:
+            raise KeyError(f"no part is called {name!r}; this mixture has {self.names}")
+        return self._behaviours[self.names.index(name)]
+
     def reset(self, rng: np.random.Generator) -> None:
         """Start an episode with a new turn."""
         self._left = 0
@@ -126,11 +136,13 @@ class Mixture:
         return self._behaviours[self.actor].act(observation, rng)
 
 
-def behaviour_for(env_id: str, action_meanings: Sequence[str], frame_shape: Sequence[int] = FRAME_SHAPE) -> Mixture:
+def behaviour_for(
+    env_id: str, action_meanings: Sequence[str], frame_shape: Sequence[int] = FRAME_SHAPE
+) -> Mixture:
     """The mixture that records a game.
 
-    Pong gets 30% held random actions, 25% a scripted player and 45% that player with noise; any other game held
-    random actions of several lengths.
+    Pong gets 30% held random actions, 25% a scripted player and 45% that player with noise; any other
+    game gets held random actions of several lengths.
 
     Args:
         env_id: a Gymnasium id.

@@ -1,5 +1,6 @@
 """Record a game: `python -m recorders.collect env=ALE/Pong-v5 steps=100000 out=data/pong seed=0`."""
 
+import itertools
 import multiprocessing
 import sys
 from dataclasses import dataclass, field
@@ -56,7 +57,8 @@ class CollectConfig:
     def __post_init__(self) -> None:
         if self.steps < 1 or self.workers < 1 or self.seed < 0:
             raise ValueError(
-                f"need steps >= 1, workers >= 1 and seed >= 0, got {self.steps}, {self.workers} and {self.seed}"
+                "steps and workers must be at least 1 and seed at least 0, "
+                f"got steps={self.steps}, workers={self.workers}, seed={self.seed}"
             )
 
     def game(self) -> GameConfig:
@@ -86,7 +88,9 @@ def collect(config: CollectConfig) -> Path:
     """
     out = Path(config.out)
     if not config.append and out.is_dir() and any(out.glob("seg-*")):
-        raise RecordingError(f"{out} already holds a recording: choose another out, or append=true with another seed")
+        raise RecordingError(
+            f"{out} already holds a recording: choose another out, or append=true and a new seed"
+        )
     make_game(config.game()).close()  # before any process starts: is the game there?
     with tqdm(total=config.steps, unit="step", unit_scale=True, desc=f"recording {config.env}") as bar:
         if config.workers == 1:
@@ -167,8 +171,9 @@ def _collect_in_processes(config: CollectConfig, bar: Any) -> None:
     """Share the steps among processes and show their common progress."""
     context = multiprocessing.get_context("spawn")
     value = context.Value("q", 0)
-    shares = [config.steps * (i + 1) // config.workers - config.steps * i // config.workers for i in range(config.workers)]
-    crew = [context.Process(target=_work, args=(config, i, n, value)) for i, n in enumerate(shares) if n]
+    ends = [config.steps * i // config.workers for i in range(config.workers + 1)]
+    shares = [(i, stop - start) for i, (start, stop) in enumerate(itertools.pairwise(ends)) if stop > start]
+    crew = [context.Process(target=_work, args=(config, i, steps, value)) for i, steps in shares]
     for process in crew:
         process.start()
     for process in crew:
@@ -176,7 +181,7 @@ def _collect_in_processes(config: CollectConfig, bar: Any) -> None:
             process.join(0.5)
             bar.update(value.value - bar.n)
     if any(process.exitcode for process in crew):
-        raise RuntimeError(f"a recording process failed, see above; what was recorded in {config.out} stays readable")
+        raise RuntimeError(f"a recording process failed, see above; what it recorded in {config.out} is kept")
 
 
 ConfigStore.instance().store(name="collect", node=CollectConfig)

@@ -73,9 +73,11 @@ def make_game(config: GameConfig, render_mode: str | None = None) -> gymnasium.E
     if not is_picture(env.observation_space):
         env.close()
         if render_mode not in (None, "rgb_array"):
-            raise ValueError(f"{config.id} is seen by its rendering: render_mode must be rgb_array, got {render_mode}")
+            raise ValueError(
+                f"{config.id} has no pictures as observations and is seen by its rendering: "
+                f"render_mode must be rgb_array or None, got {render_mode!r}"
+            )
         env = AddRenderObservation(_make(config, "rgb_array"), render_only=True)
-    env.unwrapped.metadata = {**env.unwrapped.metadata}  # the class's own dict is shared between games
     return _Game(PreprocessFrames(env, config.frame), config)
 
 
@@ -115,7 +117,8 @@ def action_meanings(env: gymnasium.Env[Any, Any]) -> list[str]:
 
 def space_card(space: gymnasium.Space[Any]) -> dict[str, Any]:
     """A space as JSON: its type, and shape, dtype, bounds or counts."""
-    card: dict[str, Any] = {"type": type(space).__name__, "dtype": str(space.dtype), "shape": list(space.shape or [])}
+    card: dict[str, Any] = {"type": type(space).__name__, "dtype": str(space.dtype)}
+    card["shape"] = list(space.shape or [])
     if isinstance(space, gymnasium.spaces.Discrete):
         card |= {"n": int(space.n), "start": int(space.start)}
     elif isinstance(space, gymnasium.spaces.MultiDiscrete):
@@ -147,7 +150,8 @@ def _register_atari(id: str) -> None:
         ale_py = importlib.import_module("ale_py")
     except ImportError:
         raise MissingGame(
-            f"{id} needs ale-py, which is not installed: pip install ale-py, or pip install -e '.[atari]' in the checkout"
+            f"{id} needs ale-py, which is not installed: "
+            "pip install ale-py, or pip install -e '.[atari]' in the checkout"
         ) from None
     ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
     gymnasium.register_envs(ale_py)
@@ -157,7 +161,7 @@ def _unknown(id: str, error: Exception) -> str:
     if isinstance(error, ModuleNotFoundError):
         return f"{id} needs the Python package {error.name}, which is not installed: pip install {error.name}"
     near = difflib.get_close_matches(id, list(gymnasium.registry), n=5, cutoff=0.5)
-    hint = f"did you mean {', '.join(near)}?" if near else "python -c 'import gymnasium; gymnasium.pprint_registry()' lists all"
+    hint = f"did you mean {', '.join(near)}?" if near else "gymnasium.pprint_registry() lists all"
     return f"no game is called {id!r}: {hint}"
 
 

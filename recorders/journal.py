@@ -1,6 +1,6 @@
-"""A segment's journal: one checksummed JSON line per event, the only thing that makes recorded steps count.
+"""A segment's journal: one checksummed JSON line per event, the only thing that makes steps count.
 
-A line is `<crc32 of the JSON, 8 hex digits> <JSON>` with events `begin`, `flush` (rows now on disk) and `end`.
+A line is `<crc32 of the JSON, 8 hex digits> <JSON>`; events are `begin`, `flush` (rows on disk) and `end`.
 """
 
 import json

@@ -5,15 +5,15 @@
         data.zarr/           a Zarr v3 group, one array per field, all episodes one after another
         arrays/000000.npz    an episode's own arrays, e.g. the context a learned world started from
 
-Row t holds observation t and the action taken after seeing it, with that action's reward and flags; an episode's last
-row holds its last observation and padding.
+Row t holds observation t and the action taken after seeing it, with that action's reward and flags; the last
+row of an episode holds its last observation and padding.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numcodecs
+import numcodecs  # type: ignore[import-untyped]
 import numpy as np
 
 FORMAT = "foreframe-recording"

@@ -7,7 +7,7 @@ FRAME_SHAPE = (104, 80, 3)
 
 FIELD = slice(17, 97)  # rows between the walls
 _BACKGROUND = np.array([144, 72, 17], np.float32)
-_COLOURS = np.array([[236, 236, 236], [92, 186, 92], [213, 130, 74]], np.float32)  # ball, own paddle, opponent's
+_COLOURS = np.array([[236, 236, 236], [92, 186, 92], [213, 130, 74]], np.float32)  # ball, own, other paddle
 _UNMIX = np.linalg.inv(_COLOURS - _BACKGROUND)  # colour -> how much of each colour covers the pixel
 _OWN = slice(69, 73)  # columns of the own paddle
 _REACH = 70.0  # column where the ball meets the paddle
@@ -103,7 +103,7 @@ def find_ball(frame: np.ndarray) -> tuple[float, float] | None:
 
 
 def find_paddle(frame: np.ndarray) -> float | None:
-    """Row of the own paddle's centre in pixels, also where a wall hides part of it; None when it is not there.
+    """Row of the own paddle's centre in pixels, also where a wall hides part of it; None when there is none.
 
     Args:
         frame: uint8 [104, 80, 3].

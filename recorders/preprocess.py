@@ -68,4 +68,6 @@ class PreprocessFrames(gymnasium.ObservationWrapper):
 
 def is_picture(space: gymnasium.Space[Any]) -> bool:
     """Whether a space holds colour pictures, uint8 [H, W, 3]."""
-    return isinstance(space, Box) and space.dtype == np.uint8 and len(space.shape) == 3 and space.shape[2] == 3
+    return (
+        isinstance(space, Box) and space.dtype == np.uint8 and len(space.shape) == 3 and space.shape[-1] == 3
+    )

@@ -1,9 +1,10 @@
-"""Reads recordings: the journal says what counts, everything small is in memory, frames come when asked for."""
+"""Reads recordings: the journal says what counts; frames come when asked for, all else is in memory."""
 
 import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -122,21 +123,24 @@ class Recording:
         jobs = self._frame_jobs(0, len(self), out)
         with ThreadPoolExecutor(2) as pool:
             done = pool.map(lambda job: job(), jobs)
-            for _ in tqdm(done, total=len(jobs), desc=f"loading {self.path}", disable=not progress, unit="chunk"):
+            for _ in tqdm(done, f"loading {self.path}", len(jobs), disable=not progress, unit="chunk"):
                 pass
         return out
 
     def _frame_jobs(self, start: int, stop: int, out: np.ndarray) -> list[Callable[[], None]]:
         """Calls that each fill the part of `out` that comes from one chunk."""
-        jobs = []
+        jobs: list[Callable[[], None]] = []
         for segment, offset in zip(self._segments, self._offsets[:-1].tolist(), strict=True):
             low, high = max(start - offset, 0), min(stop - offset, segment.rows)
             step = segment.fields[FRAMES].chunk
             for first in range(low - low % step, high, step):
                 a, b = max(low, first), min(high, first + step)
                 part = out[offset + a - start : offset + b - start]
-                jobs.append(lambda s=segment, a=a, b=b, part=part: s.read_into(FRAMES, a, b, part))
+                jobs.append(partial(segment.read_into, FRAMES, a, b, part))
         return jobs
+
+
+_Event = dict[str, Any]
 
 
 class _Segment:
@@ -150,11 +154,12 @@ class _Segment:
 
     def episodes(self, offset: int) -> list[Episode]:
         """The segment's episodes, rows counted from `offset`."""
-        found = [_episode(self.path, begin, end["stop"], end["return"], end["meta"], offset) for begin, end in self._ends]
+        events = list(self._ends)
         if self._open is not None:
             rewards = self.read("reward", self._open["start"], self.rows)[:-1]
-            found.append(_episode(self.path, self._open, self.rows, float(rewards.sum()), {"unfinished": True}, offset))
-        return found
+            end = {"stop": self.rows, "return": float(rewards.sum()), "meta": {"unfinished": True}}
+            events.append((self._open, end))
+        return [_episode(self.path, begin, end, offset) for begin, end in events]
 
     def read(self, name: str, start: int, stop: int) -> np.ndarray:
         """Rows start to stop of one field."""
@@ -176,22 +181,26 @@ class _Segment:
         try:
             return self.fields[name].decode(path.read_bytes())
         except FileNotFoundError:
-            raise RecordingError(f"{path} is missing: the recording was damaged or copied in part; copy it again") from None
+            raise RecordingError(f"{path} is missing: the recording is damaged or not copied whole") from None
         except (RuntimeError, ValueError) as error:
             raise RecordingError(f"{path} is damaged ({error}); restore it from a copy") from error
 
 
 def open_recording(path: str | Path) -> Recording:
-    """Open a collection of recorded episodes; it may be growing, what counts is what was there at this moment.
+    """Open a collection of recorded episodes; it may be growing, and what is there now counts.
 
     Args:
         path: the folder given to the recorder, or one segment of it.
 
     Raises:
-        RecordingError: if there is no recording, a newer program wrote it, it is empty or segments do not match.
+        RecordingError: if there is no recording, a newer program wrote it, it is empty or segments differ.
     """
     path = Path(path)
-    folders = [path] if (path / JOURNAL).is_file() else sorted(p.parent for p in path.glob(f"seg-*/{JOURNAL}"))
+    folders = (
+        [path]
+        if (path / JOURNAL).is_file()
+        else sorted(file.parent for file in path.glob(f"seg-*/{JOURNAL}"))
+    )
     folders = [folder for folder in folders if folder.suffix != ".tmp"]
     if not folders:
         what = "does not exist" if not path.exists() else "holds no segment (seg-*/journal.jsonl)"
@@ -202,7 +211,7 @@ def open_recording(path: str | Path) -> Recording:
     for segment in segments[1:]:
         if segment.fields != segments[0].fields:
             raise RecordingError(
-                f"{segment.path.name} and {segments[0].path.name} in {path} hold different fields or frame sizes; "
+                f"in {path}, {segment.path.name} and {segments[0].path.name} differ in fields or frame size; "
                 "keep recordings of different games in different folders"
             )
     return Recording(path, segments)
@@ -216,7 +225,8 @@ def _read_attributes(segment: Path) -> dict[str, Any]:
     if meta.get("format") != FORMAT:
         raise RecordingError(f"{segment} is not a {FORMAT}: its format is {meta.get('format')!r}")
     if meta.get("version", 0) > VERSION:
-        raise RecordingError(f"{segment} has version {meta['version']}, this program reads up to {VERSION}; update it")
+        newer = f"{segment} has version {meta['version']}, this program reads up to {VERSION}"
+        raise RecordingError(f"{newer}; update foreframe")
     return meta
 
 
@@ -226,9 +236,9 @@ def _read_field(path: Path) -> Field:
     return Field(shape=tuple(meta["shape"][1:]), dtype=meta["data_type"], chunk=chunk)
 
 
-def _read_index(path: Path) -> tuple[list[tuple[dict[str, Any], dict[str, Any]]], dict[str, Any] | None, int]:
-    """(begin, end) of finished episodes, the begin of one that was cut short if any of it is left, and rows in all."""
-    ends: list[tuple[dict[str, Any], dict[str, Any]]] = []
+def _read_index(path: Path) -> tuple[list[tuple[_Event, _Event]], _Event | None, int]:
+    """(begin, end) of finished episodes, the begin of a cut one if any of it is left, and rows in all."""
+    ends: list[tuple[_Event, _Event]] = []
     begin, rows, finished = None, 0, 0
     for event in read_events(path):
         if event["event"] == "begin":
@@ -243,15 +253,13 @@ def _read_index(path: Path) -> tuple[list[tuple[dict[str, Any], dict[str, Any]]]
     return ends, None, finished
 
 
-def _episode(
-    segment: Path, begin: dict[str, Any], stop: int, return_: float, meta: dict[str, Any], offset: int
-) -> Episode:
+def _episode(segment: Path, begin: _Event, end: _Event, offset: int) -> Episode:
     return Episode(
         segment=segment,
         start=begin["start"] + offset,
-        stop=stop + offset,
+        stop=end["stop"] + offset,
         seed=begin["seed"],
-        return_=return_,
-        meta={**begin["meta"], **meta},
+        return_=end["return"],
+        meta={**begin["meta"], **end["meta"]},
         _arrays=begin.get("arrays"),
     )

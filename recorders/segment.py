@@ -12,14 +12,25 @@ import numpy as np
 
 from .journal import NAME as JOURNAL
 from .journal import Journal
-from .layout import ARRAYS, CAPACITY, DATA, FORMAT, FRAMES, VERSION, Field, RecordingError, create_group, frames_chunk
+from .layout import (
+    ARRAYS,
+    CAPACITY,
+    DATA,
+    FORMAT,
+    FRAMES,
+    VERSION,
+    Field,
+    RecordingError,
+    create_group,
+    frames_chunk,
+)
 
 
 class RolloutWriter:
     """Records episodes into a new segment of a collection.
 
-    An episode whose `end` returned survives a kill at any moment; of the open one at most the frames of one chunk
-    (32 for small frames) are lost. Several processes may write to one collection, each through its own writer.
+    An episode whose `end` returned survives a kill at any moment; of the open one at most the frames of one
+    chunk (32 for small frames) are lost. Several processes may write to one collection, each its own segment.
 
         with RolloutWriter("data/pong", frame_shape=(104, 80, 3), extras={"actor": "uint8"}) as writer:
             writer.begin(seed=0)
@@ -59,7 +70,7 @@ class RolloutWriter:
         }
         self._extras = dict(extras or {})
         if taken := sorted(self.fields.keys() & self._extras.keys()):
-            raise RecordingError(f"extras {taken} have names of a recording's own fields {sorted(self.fields)}; rename them")
+            raise RecordingError(f"rename the extras {taken}: every recording has {sorted(self.fields)}")
         self.fields |= {name: Field(shape=(), dtype=str(np.dtype(d))) for name, d in self._extras.items()}
         self.fsync = fsync
         self.segment = _create_segment(Path(path), self.fields, dict(meta or {}), fsync)
@@ -70,7 +81,9 @@ class RolloutWriter:
         self._return = 0.0
         self._open = self._closed = False
 
-    def begin(self, seed: int | None = None, arrays: Mapping[str, np.ndarray] | None = None, **meta: Any) -> int:
+    def begin(
+        self, seed: int | None = None, arrays: Mapping[str, np.ndarray] | None = None, **meta: Any
+    ) -> int:
         """Start an episode.
 
         Args:
@@ -114,7 +127,7 @@ class RolloutWriter:
             **extras: a value for every extra the writer was made with.
 
         Raises:
-            RecordingError: if no episode is open, the observation has another shape or dtype, or extras differ.
+            RecordingError: if no episode is open, or observation or extras are not as announced.
         """
         self._check(observation, extras)
         self._put(observation, action, reward, terminated, truncated, extras)
@@ -133,17 +146,16 @@ class RolloutWriter:
         Raises:
             RecordingError: if no episode is open or the observation has another shape or dtype.
         """
-        self._check(final_observation, {name: 0 for name in self._extras})
+        self._check(final_observation, dict.fromkeys(self._extras, 0))
         padding = np.zeros(self.fields["action"].shape, self.fields["action"].dtype)
-        self._put(final_observation, padding, 0.0, False, False, {name: 0 for name in self._extras})
+        self._put(final_observation, padding, 0.0, False, False, dict.fromkeys(self._extras, 0))
         self._flush()
         self._sync()
-        rows = (self._start, self._n)
-        event = {"event": "end", "episode": self._episodes, "start": rows[0], "stop": rows[1], "return": self._return}
-        self._journal.append({**event, "meta": meta})
+        event = {"event": "end", "episode": self._episodes, "start": self._start, "stop": self._n}
+        self._journal.append({**event, "return": self._return, "meta": meta})
         self._episodes += 1
         self._open = False
-        return rows
+        return self._start, self._n
 
     def close(self) -> None:
         """Write what is buffered and close; an episode that was not ended is kept as unfinished."""
@@ -157,7 +169,9 @@ class RolloutWriter:
     def __enter__(self) -> "RolloutWriter":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def _check(self, observation: np.ndarray, extras: Mapping[str, Any]) -> None:
@@ -216,7 +230,7 @@ class RolloutWriter:
         folder.mkdir(exist_ok=True)
         name = f"{self._episodes:06d}.npz"
         with open(folder / (name + ".tmp"), "wb") as file:
-            np.savez_compressed(file, **{key: np.asarray(value) for key, value in arrays.items()})
+            np.savez_compressed(file, allow_pickle=False, **{k: np.asarray(v) for k, v in arrays.items()})
         os.rename(folder / (name + ".tmp"), folder / name)
         if self.fsync:
             fsync_path(folder / name)
