@@ -67,7 +67,8 @@ class Noisy:
         if not 0 <= epsilon < 1 or hold < 1:
             raise ValueError(f"need 0 <= epsilon < 1 and hold >= 1, got epsilon={epsilon}, hold={hold}")
         self.inner, self.actions, self.hold = inner, actions, hold
-        self._start = min(1.0, epsilon / (1 - epsilon) / ((hold + 1) / 2))  # chance that a burst begins
+        quiet = (1 - epsilon) / max(epsilon, 1e-9) * (hold + 1) / 2  # mean steps between two bursts
+        self._start = 1 / (1 + quiet)  # chance per step that a burst begins
         self._action, self._left = 0, 0
 
     def reset(self, rng: np.random.Generator) -> None:

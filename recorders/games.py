@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import gymnasium
+from gymnasium.utils import RecordConstructorArgs
 from gymnasium.wrappers import AddRenderObservation
 
 from .preprocess import FrameConfig, PreprocessFrames, is_picture
@@ -128,11 +129,12 @@ def space_card(space: gymnasium.Space[Any]) -> dict[str, Any]:
     return card
 
 
-class _Game(gymnasium.Wrapper):
+class _Game(gymnasium.Wrapper, RecordConstructorArgs):
     """Remembers the settings it was made with."""
 
     def __init__(self, env: gymnasium.Env[Any, Any], game: GameConfig) -> None:
-        super().__init__(env)
+        RecordConstructorArgs.__init__(self, game=game)
+        gymnasium.Wrapper.__init__(self, env)
         self.game = game
 
 

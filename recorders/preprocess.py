@@ -6,6 +6,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 from gymnasium.spaces import Box
+from gymnasium.utils import RecordConstructorArgs
 from PIL import Image
 
 
@@ -32,7 +33,7 @@ class FrameConfig:
             raise ValueError(f"crop must be 0 <= top < bottom and 0 <= left < right, got {self.crop}")
 
 
-class PreprocessFrames(gymnasium.ObservationWrapper):
+class PreprocessFrames(gymnasium.ObservationWrapper, RecordConstructorArgs):
     """Crop and resize uint8 [H, W, 3] observations; every output pixel is the mean of the area it covers.
 
     Args:
@@ -44,7 +45,8 @@ class PreprocessFrames(gymnasium.ObservationWrapper):
     """
 
     def __init__(self, env: gymnasium.Env[Any, Any], config: FrameConfig) -> None:
-        super().__init__(env)
+        RecordConstructorArgs.__init__(self, config=config)
+        gymnasium.ObservationWrapper.__init__(self, env)
         space = env.observation_space
         if not is_picture(space):
             raise ValueError(f"PreprocessFrames needs observations uint8 [H, W, 3], this game has {space}")

@@ -1,0 +1,84 @@
+import importlib
+import json
+
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+
+from recorders import FrameConfig, GameConfig, MissingGame, game_card, game_for, make_game
+
+
+def pong():
+    return make_game(game_for("ALE/Pong-v5"))
+
+
+def test_pong_is_made_with_small_colour_frames():
+    env = pong()
+    frame, _ = env.reset(seed=0)
+    assert frame.shape == (104, 80, 3)
+    assert frame.dtype == np.uint8
+    assert env.action_space.n == 6
+
+
+@pytest.mark.filterwarnings("ignore:.*different from the unwrapped version:UserWarning")
+def test_pong_passes_gymnasiums_checker():
+    check_env(pong(), skip_render_check=True)
+
+
+def test_same_seed_and_actions_give_the_same_frames():
+    games = [pong(), pong()]
+    frames = [[env.reset(seed=3)[0]] for env in games]
+    for action in np.random.default_rng(0).integers(0, 6, 100):
+        for env, seen in zip(games, frames, strict=True):
+            seen.append(env.step(int(action))[0])
+    assert (np.array(frames[0]) == np.array(frames[1])).all()
+
+
+def test_the_card_is_json_and_makes_the_same_game_again():
+    env = pong()
+    card = json.loads(json.dumps(game_card(env)))
+    assert card["action_meanings"] == ["NOOP", "FIRE", "RIGHT", "LEFT", "RIGHTFIRE", "LEFTFIRE"]
+    assert card["keys"]["up"] == 2 and card["keys"]["down"] == 3
+    assert card["action_space"] == {"type": "Discrete", "dtype": "int64", "shape": [], "n": 6, "start": 0}
+    assert card["observation_space"]["shape"] == [104, 80, 3]
+    assert card["versions"]["gymnasium"]
+    config = GameConfig(id=card["id"], kwargs=card["kwargs"], frame=FrameConfig(**card["frame"]), fps=card["fps"])
+    assert (make_game(config).reset(seed=0)[0] == env.reset(seed=0)[0]).all()
+
+
+def test_a_card_of_another_environment_is_refused():
+    with pytest.raises(ValueError, match="made by make_game"):
+        game_card(pong().unwrapped)
+
+
+def test_another_atari_game_is_shown_whole():
+    env = make_game(game_for("ALE/Breakout-v5"))
+    assert env.reset(seed=0)[0].shape == (104, 80, 3)
+    assert game_card(env)["keys"]["d"] == 2
+
+
+def test_a_missing_ale_py_says_what_to_install(monkeypatch):
+    def missing(name):
+        raise ImportError(name)
+
+    monkeypatch.setattr(importlib, "import_module", missing)
+    with pytest.raises(MissingGame, match=r"pip install ale-py, or pip install -e '\.\[atari\]'") as error:
+        pong()
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("id", "near"), [("ALE/Pnog-v5", "ALE/Pong-v5"), ("CartPol-v1", "CartPole-v1")])
+def test_an_unknown_game_is_answered_with_near_names(id, near):
+    with pytest.raises(MissingGame, match=near) as error:
+        make_game(game_for(id))
+    assert "\n" not in str(error.value)
+
+
+def test_a_name_like_no_other_is_answered_with_the_way_to_a_list():
+    with pytest.raises(MissingGame, match="pprint_registry"):
+        make_game(game_for("qqqqqqqq"))
+
+
+def test_a_speed_of_zero_is_refused():
+    with pytest.raises(ValueError, match="fps must be above 0"):
+        GameConfig(fps=0)
