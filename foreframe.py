@@ -22,23 +22,23 @@ def world_ids() -> list[str]:
     return [f"{NAMESPACE}/{card.parent.name}" for card in sorted(_WORLDS.glob("*/world.json"))]
 
 
-def make_teacher(id: str, **kwargs: Any) -> gymnasium.Env:
+def make_teacher(id: str, render_mode: str | None = None) -> gymnasium.Env[Any, Any]:
     """The real game a world was learned from, with the world's own spaces and preprocessing.
 
     Args:
         id: a world's id (`"foreframe/Pong-v0"`), its name, or the path of a world folder.
-        **kwargs: passed on to the real game, e.g. `render_mode="rgb_array"`.
+        render_mode: as in `gymnasium.make`; rendering shows the game's own, unchanged picture.
 
     Returns:
         An environment with uint8 [H, W, 3] observations, equal in both spaces to `gym.make(id)`.
 
     Raises:
         WorldError: if there is no such world, or its card names no game.
-        ImportError: if the real game is not installed; the message says what to install.
+        MissingGame: if the real game is not installed; the message says what to install.
     """
     from envs import make_teacher as make  # here, so that importing this module stays light
 
-    return make(id.removeprefix(f"{NAMESPACE}:").removeprefix(f"{NAMESPACE}/"), **kwargs)
+    return make(id.removeprefix(f"{NAMESPACE}:").removeprefix(f"{NAMESPACE}/"), render_mode)
 
 
 def _register_worlds() -> None:
@@ -47,13 +47,17 @@ def _register_worlds() -> None:
         if id in gymnasium.registry:
             continue
         name = id.removeprefix(f"{NAMESPACE}/")
+        limit = _read_card(name).get("max_episode_steps")
+        gymnasium.register(id=id, entry_point="envs:WorldEnv", max_episode_steps=limit, kwargs={"world": name})
+
+
+def _read_card(name: str) -> dict[str, Any]:
+    """A world's card; {} if it is damaged, which `gym.make` will report when somebody wants that world."""
+    try:
         card = json.loads((_WORLDS / name / "world.json").read_text(encoding="utf-8"))
-        gymnasium.register(
-            id=id,
-            entry_point="envs:WorldEnv",
-            max_episode_steps=card.get("max_episode_steps"),
-            kwargs={"world": name},
-        )
+    except (OSError, ValueError):
+        return {}
+    return card if isinstance(card, dict) else {}
 
 
 _register_worlds()

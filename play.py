@@ -46,7 +46,7 @@ class PlayConfig:
     device: str = "cpu"
     """where the network runs: cpu or cuda"""
     dtype: str = "auto"
-    """number format of the network: auto, float32, bfloat16"""
+    """number format of the network: auto, fp32 or bf16"""
     passes: int | None = None
     """network calls per frame; the world's own number when not given"""
 
@@ -62,20 +62,19 @@ def play(config: PlayConfig) -> PlayReport:
         ValueError: if an option makes no sense; the message says which and why.
     """
     env = WorldEnv(config.world, device=config.device, dtype=config.dtype, passes=config.passes)
+    how: dict[str, Any] = {"fps": config.fps, "scale": config.scale, "seed": config.seed}
     record = Path(config.record) if config.record else None
     problem = display_problem()
     if problem is None:
-        return play_in_window(env, fps=config.fps, scale=config.scale, seed=config.seed, record=record)
-    print(f"No display ({problem}): a script plays {config.steps} steps instead.")
-    return play_scripted(
-        env,
-        steps=config.steps,
-        film=Path(config.film),
-        record=record or Path("recordings") / env.name,
-        scale=config.scale,
-        seed=config.seed,
-        fps=config.fps,
-    )
+        report = play_in_window(env, record=record, **how)
+    else:
+        print(f"No display ({problem}): a script plays {config.steps} steps instead.", flush=True)
+        record = record or Path("recordings") / env.name
+        report = play_scripted(env, steps=config.steps, film=Path(config.film), record=record, **how)
+        print(f"The film is {config.film}.")
+    if record:
+        print(f"The recording is in {record}.")
+    return report
 
 
 @hydra.main(version_base="1.3", config_path=None, config_name="play")
@@ -87,7 +86,8 @@ def main(cfg: DictConfig) -> None:
         print(f"play.py: {error}", file=sys.stderr)
         sys.exit(2)
     if report.latencies_ms:
-        print(f"{len(report.latencies_ms)} steps, p50 {report.percentile_ms(50):.1f} ms, p99 {report.percentile_ms(99):.1f} ms")
+        p50, p99 = report.percentile_ms(50), report.percentile_ms(99)
+        print(f"{len(report.latencies_ms)} steps, p50 {p50:.1f} ms, p99 {p99:.1f} ms, score {sum(report.scores):+g}")
 
 
 if __name__ == "__main__":

@@ -89,7 +89,7 @@ def report(config: BenchmarkConfig) -> None:
         print(
             f"{env.name}: p50 {np.percentile(times, 50):.1f} ms, p99 {np.percentile(times, 99):.1f} ms, "
             f"{1000 / times.mean():.1f} steps/s, {env.passes} passes, {gflop_per_step(env):.2f} GFLOP per step, "
-            f"frames {'x'.join(map(str, env.observation_space.shape))}"
+            f"frames {'x'.join(map(str, env.world.observation_shape))}"
         )
     if not config.worlds:
         print("no world ships with this checkout: name folders of trained ones, worlds=[runs/pong]")

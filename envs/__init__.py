@@ -1,17 +1,18 @@
 """Learned worlds as Gymnasium environments, and the player that shows them to a person."""
 
 from .catalogue import find_world, shipped_worlds
-from .player import PlayOptions, PlayReport, play_scripted, play_window
+from .player import PlayReport
+from .sessions import display_problem, play_in_window, play_scripted
 from .teacher import make_teacher
 from .world_env import WorldEnv
 
 __all__ = [
-    "PlayOptions",
     "PlayReport",
     "WorldEnv",
+    "display_problem",
     "find_world",
     "make_teacher",
+    "play_in_window",
     "play_scripted",
-    "play_window",
     "shipped_worlds",
 ]

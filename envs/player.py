@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .hud import Hud
-from .keymap import COMMAND_HELP, command_for
+from .keymap import command_for, help_line
 from .screen import Inputs, Screen
 from .world_env import WorldEnv
 
@@ -20,14 +20,14 @@ Choose = Callable[[NDArray[np.uint8], Inputs], int]
 class Tape(Protocol):
     """What the player needs of a recorder."""
 
-    def begin(self, *, seed: int, frame: NDArray[np.uint8], info: dict[str, Any]) -> None:
-        """An episode begins at `frame`."""
+    def begin(self, seed: int, info: dict[str, Any]) -> None:
+        """An episode begins; `info` is what `reset` said."""
 
     def add(self, frame: NDArray[np.uint8], action: int, reward: float, terminated: bool, latency_ms: float) -> None:
         """`action` was taken after seeing `frame`, with this outcome."""
 
     def end(self, frame: NDArray[np.uint8]) -> None:
-        """The episode is over; `frame` is the last one."""
+        """The episode is over; `frame` is its last one."""
 
 
 @dataclass
@@ -56,7 +56,6 @@ class Player:
         seed: episode i is reset with seed + i, so that every episode can be repeated by itself.
         tape: records every step, if given.
         restart: begin the next episode at once when one ends, instead of waiting for R.
-        help: the last line below the picture.
     """
 
     def __init__(
@@ -69,13 +68,12 @@ class Player:
         seed: int = 0,
         tape: Tape | None = None,
         restart: bool = False,
-        help: str = COMMAND_HELP,
     ) -> None:
         self.env, self.screen, self.choose, self.fps = env, screen, choose, fps
         self.seed, self.tape, self.restart = seed, tape, restart
-        self.hud = Hud(env.name, fps, help)
         self.report = PlayReport()
         self._keys: dict[str, int] = env.world.card["actions"]["keys"]
+        self.hud = Hud(env.name, fps, help_line(self._keys))
         self._episode = -1
         self._paused = self._ended = self._single = False
         self._frame: NDArray[np.uint8] = np.zeros(env.world.observation_shape, np.uint8)
@@ -123,7 +121,7 @@ class Player:
         self._ended = False
         self.hud.begin()
         if self.tape is not None:
-            self.tape.begin(seed=seed, frame=self._frame, info=info)
+            self.tape.begin(seed, info)
 
     def _step(self, action: int) -> None:
         before = time.perf_counter()

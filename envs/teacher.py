@@ -1,30 +1,42 @@
 """The real game behind a learned world, with the world's own spaces and preprocessing."""
 
-import json
+from collections.abc import Mapping
 from typing import Any
 
 import gymnasium
 
-from recorders import GameConfig, make_game
-from world_model import WorldError
+from recorders import FrameConfig, GameConfig, make_game
+from world_model import WorldError, read_card
 
 from .catalogue import find_world
 
 
-def make_teacher(world: str, **kwargs: Any) -> gymnasium.Env[Any, Any]:
+def make_teacher(world: str, render_mode: str | None = None) -> gymnasium.Env[Any, Any]:
     """The real game that `world` was learned from.
 
     Args:
         world: a shipped world's name, or the folder of a trained one.
-        **kwargs: passed on to the real game, e.g. `render_mode="rgb_array"`.
+        render_mode: as in `gymnasium.make`; rendering shows the game's own, unchanged picture.
 
     Returns:
         An environment with uint8 [H, W, 3] observations and the world's actions.
 
     Raises:
-        WorldError: if there is no such world, or its card names no game.
-        ImportError: if the real game is not installed; the message says what to install.
+        WorldError: if there is no such world, or its card does not say which game it was learned from.
+        MissingGame: if the real game is not installed; the message says what to install.
     """
     folder = find_world(world)
-    card = json.loads((folder / "world.json").read_text(encoding="utf-8"))
-    return make_game(_game_of(card, folder.name), **kwargs)
+    try:
+        config = _game_config(read_card(folder)["game"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise WorldError(
+            f"the card of {folder} does not say which game the world was learned from: expected `game` with `id`, "
+            f"`kwargs` and `frame`, got {type(error).__name__} {error}; train the world again or mend its card"
+        ) from None
+    return make_game(config, render_mode=render_mode)
+
+
+def _game_config(game: Mapping[str, Any]) -> GameConfig:
+    """The part of a card's `game` that makes the game; the rest describes it."""
+    frame = FrameConfig(size=game["frame"]["size"], crop=game["frame"]["crop"])
+    return GameConfig(id=game["id"], kwargs=dict(game["kwargs"]), frame=frame)

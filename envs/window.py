@@ -28,7 +28,8 @@ def display_problem() -> str | None:
         pygame.display.init()
     except pygame.error as error:
         return str(error)
-    return None
+    driver = pygame.display.get_driver()
+    return f"SDL fell back to its {driver} driver" if driver in _SILENT_DRIVERS else None
 
 
 class Window:

@@ -14,7 +14,7 @@ from world_model import WorldState, load_world
 
 from .catalogue import find_world
 from .keymap import gymnasium_keys, noop_action
-from .starts import Start, check_options, context_index, start_from_clip
+from .starts import check_options, context_index
 
 if TYPE_CHECKING:
     from .window import Window
@@ -36,12 +36,12 @@ class WorldEnv(gymnasium.Env[NDArray[np.uint8], np.int64], EzPickle):
         world: a shipped world's name ("Pong-v0") or the folder of a trained one.
         render_mode: None, "rgb_array" (`render()` returns the last frame) or "human" (a window follows along).
         device: where the network runs, "cpu" or "cuda".
-        dtype: "auto", or a floating-point type of the network such as "float32" or "bfloat16".
+        dtype: number format of the network: "fp32", "bf16", or "auto", the faster one on this device.
         passes: network calls per frame; None for what the world's card says. Fewer are faster and worse.
 
     Raises:
         WorldError: if the world does not exist or its files are damaged; the message says what to do.
-        ValueError: if `render_mode` is unknown.
+        ValueError: if `render_mode`, `dtype` or `passes` is not one of those.
     """
 
     metadata = {"render_modes": ["human", "rgb_array"], "render_fps": 15}  # noqa: RUF012
@@ -57,8 +57,10 @@ class WorldEnv(gymnasium.Env[NDArray[np.uint8], np.int64], EzPickle):
         EzPickle.__init__(self, world, render_mode, device, dtype, passes)
         if render_mode not in (None, *self.metadata["render_modes"]):
             raise ValueError(f"render_mode must be None or one of {self.metadata['render_modes']}, got {render_mode!r}")
+        if passes is not None and passes < 1:
+            raise ValueError(f"passes must be at least 1, got {passes}")
         self._folder = find_world(world)
-        self.world = load_world(str(self._folder), device=device, dtype=dtype, passes=passes)
+        self.world = load_world(str(self._folder), device, dtype).with_steps(passes)
         self.render_mode = render_mode
         self.metadata = {**self.metadata, "render_fps": round(self.world.fps)}
         self.observation_space = gymnasium.spaces.Box(0, 255, self.world.observation_shape, np.uint8)
@@ -85,10 +87,10 @@ class WorldEnv(gymnasium.Env[NDArray[np.uint8], np.int64], EzPickle):
             ValueError: if the options are not of that form, saying what was expected and what came.
         """
         super().reset(seed=seed)
-        start, info = self._choose_start(options or {})
+        frames, actions, info = self._choose_start(options or {})
         noise_seed = int(self.np_random.integers(2**63 - 1))
-        self._state = self.world.start(start.frames, start.actions, noise_seed)
-        self._frame = np.array(start.frames[-1])
+        self._state = self.world.start(frames, actions, noise_seed)
+        self._frame = frames[-1].copy()
         self._ended = False
         self._follow()
         return self._frame.copy(), info
@@ -116,7 +118,7 @@ class WorldEnv(gymnasium.Env[NDArray[np.uint8], np.int64], EzPickle):
         self._follow()
         return frame.copy(), float(reward), self._ended, False, {}
 
-    def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]  # Gymnasium's is generic over modes
+    def render(self) -> NDArray[np.uint8] | None:
         """The last frame, uint8 [H, W, 3], with render_mode "rgb_array"; otherwise None.
 
         Raises:
@@ -139,6 +141,21 @@ class WorldEnv(gymnasium.Env[NDArray[np.uint8], np.int64], EzPickle):
         """The world's name with its version, as its folder is called."""
         return self._folder.name
 
+    @property
+    def passes(self) -> int:
+        """Network calls per frame, the one that commits it not counted."""
+        return self.world.sampler.steps
+
+    def run_card(self) -> dict[str, Any]:
+        """What equal bytes depend on besides seed and actions: device, number format, passes, threads, torch."""
+        return {
+            "device": str(self.world.device),
+            "dtype": str(self.world.dtype),
+            "passes": self.passes,
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+        }
+
     def get_action_meanings(self) -> list[str]:
         """Names of the actions in the order of their ids, as the real game calls them."""
         return list(self.world.action_meanings)
@@ -147,14 +164,14 @@ class WorldEnv(gymnasium.Env[NDArray[np.uint8], np.int64], EzPickle):
         """Keys for `gymnasium.utils.play.play`: sorted key codes held together, to the action they mean."""
         return gymnasium_keys(self.world.card["actions"]["keys"], noop_action(self.world.action_meanings))
 
-    def _choose_start(self, options: dict[str, Any]) -> tuple[Start, dict[str, Any]]:
+    def _choose_start(self, options: dict[str, Any]) -> tuple[NDArray[np.uint8], NDArray[np.int64], dict[str, Any]]:
+        """Frames [k, H, W, 3] and actions [k-1] to continue (checked by `World.start`), and reset's info."""
         check_options(options)
         if "frames" in options:
-            return start_from_clip(options, self.world.observation_shape, self.world.num_actions), {}
+            return np.asarray(options["frames"]), np.asarray(options.get("actions", [])), {}
         contexts = self.world.contexts
-        count = len(contexts.frames)
-        index = context_index(options.get("context", int(self.np_random.integers(count))), count)
-        return Start(contexts.frames[index], contexts.actions[index]), {"context": index}
+        index = context_index(options.get("context", int(self.np_random.integers(len(contexts)))), len(contexts))
+        return contexts.frames[index], contexts.actions[index], {"context": index}
 
     def _checked_action(self, action: Any) -> int:
         if not self.action_space.contains(action):

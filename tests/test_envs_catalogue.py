@@ -20,7 +20,8 @@ def test_shipped_worlds_are_folders_with_a_card(shelf):
 
 
 @pytest.mark.parametrize(
-    ("asked", "found"), [("Pong-v0", "Pong-v0"), ("pong-V0", "Pong-v0"), ("pong", "Pong-v1"), ("breakout", "Breakout-v0")]
+    ("asked", "found"),
+    [("Pong-v0", "Pong-v0"), ("pong-V0", "Pong-v0"), ("pong", "Pong-v1"), ("breakout", "Breakout-v0")],
 )
 def test_a_name_finds_its_world(shelf, asked, found):
     assert find_world(asked, shelf) == shelf / found

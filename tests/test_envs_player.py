@@ -32,7 +32,7 @@ class Tape:
     def __init__(self):
         self.events = []
 
-    def begin(self, *, seed, frame, info):
+    def begin(self, seed, info):
         self.events.append(("begin", seed))
 
     def add(self, frame, action, reward, terminated, latency_ms):

@@ -8,6 +8,7 @@ import pytest
 
 import foreframe
 from envs import shipped_worlds
+from recorders import MissingGame
 from world_model import WorldError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -30,7 +31,7 @@ def test_a_prefixed_id_needs_no_import():
     code = (
         "import gymnasium as gym, sys\n"
         "try: print(gym.make('foreframe:foreframe/Pong-v0').unwrapped.observation_space.shape)\n"
-        "except gym.error.NameNotFound: print('foreframe' in sys.modules)\n"
+        "except gym.error.UnregisteredEnv: print('foreframe' in sys.modules)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     if "foreframe/Pong-v0" in foreframe.world_ids():
@@ -69,5 +70,5 @@ def test_a_world_continues_a_clip_of_its_teacher(tiny_world):
 
 def test_a_missing_emulator_says_what_to_install(tiny_world, monkeypatch):
     monkeypatch.setitem(sys.modules, "ale_py", None)
-    with pytest.raises(ImportError, match="ale-py"):
+    with pytest.raises(MissingGame, match="pip install ale-py"):
         foreframe.make_teacher(str(tiny_world))

@@ -1,0 +1,61 @@
+"""Records what is played in a learned world, with what it takes to draw it again."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recorders import RolloutWriter
+
+from .world_env import WorldEnv
+
+
+class RecordingTape:
+    """Writes episodes of a world into one segment of a recording.
+
+    Every episode carries its seed, its context clip, the world's hash and what the network was run with; every step
+    carries how long it took and who acted.
+
+    Args:
+        path: the recording's folder; it may hold earlier recordings of the same world.
+        env: the world that is played.
+        actor: who plays, e.g. "person".
+
+    Raises:
+        RecordingError: if `path` is a file.
+    """
+
+    def __init__(self, path: Path, env: WorldEnv, actor: str) -> None:
+        self._env = env
+        self._writer = RolloutWriter(
+            path,
+            env.world.observation_shape,
+            extras={"actor": "uint8", "latency_ms": "float32"},
+            meta={"world": env.world.card, "behaviours": [actor]},
+        )
+
+    def begin(self, seed: int, info: dict[str, Any]) -> None:
+        """An episode begins; `info` is what `reset` said."""
+        start = self._env.world.contexts
+        index = int(info["context"])
+        self._writer.begin(
+            seed=seed,
+            arrays={"context_frames": start.frames[index], "context_actions": start.actions[index]},
+            context=index,
+            world=self._env.name,
+            world_hash=self._env.world.hash,
+            run=self._env.run_card(),
+        )
+
+    def add(self, frame: NDArray[np.uint8], action: int, reward: float, terminated: bool, latency_ms: float) -> None:
+        """`action` was taken after seeing `frame`, with this outcome, in so many milliseconds."""
+        self._writer.add(frame, action, reward, terminated, False, actor=0, latency_ms=latency_ms)
+
+    def end(self, frame: NDArray[np.uint8]) -> None:
+        """The episode is over; `frame` is its last one."""
+        self._writer.end(frame)
+
+    def close(self) -> None:
+        """Write what is left."""
+        self._writer.close()
