@@ -141,7 +141,7 @@ def _sdpa(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None)
     68 against 48 ms), so there it runs in float32 and the result is cast back.
     """
     dtype = value.dtype
-    if query.device.type == "cpu" and not torch.cpu._is_amx_tile_supported():
+    if dtype == torch.bfloat16 and query.device.type == "cpu" and not torch.cpu._is_amx_tile_supported():
         query, key, value = query.float(), key.float(), value.float()
     with torch.autocast(query.device.type, enabled=False):
         return F.scaled_dot_product_attention(query, key, value, attn_mask=mask).to(dtype)

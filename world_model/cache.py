@@ -73,7 +73,7 @@ class FrameCache:
 
     def read(self) -> list[CachedKeys]:
         """Rotated keys and values for every layer of the model; layers without a window get none."""
-        cos, sin = self.model.rotation(torch.tensor(self.positions(), device=self.memory.device))
+        cos, sin = self.model.rotation(torch.tensor(self.positions(), dtype=torch.int64, device=self.memory.device))
         cos, sin = cos.to(self.memory.dtype), sin.to(self.memory.dtype)
         held = self.memory[:, :, :, : self.time]
         nothing = held[0, 0, :, :0].flatten(1, 2) if self.layers else None

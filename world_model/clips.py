@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recorders import Recording
+from recorders import Episode, Recording
 
 
 @dataclass
@@ -26,8 +26,8 @@ class Clips:
 class ClipSource:
     """Random clips of a recording held in memory; the same step number always gives the same batch."""
 
-    def __init__(self, recording: Recording, reward_values: list[float], num_actions: int, event_share: float,
-                 seed: int = 0, progress: bool = True):
+    def __init__(self, recording: Recording, episodes: list[Episode], reward_values: list[float], num_actions: int,
+                 event_share: float = 0.2, seed: int = 0, progress: bool = True):
         self.frames = recording.load_frames(progress=progress)
         self.seed = seed
         self.event_share = event_share
@@ -40,11 +40,12 @@ class ClipSource:
         self.actions[1:] = recording.actions[:-1]
         self.rewards[1:] = recording.rewards[:-1]
         self.terminated[1:] = recording.terminated[:-1]
-        self.starts = np.array([e.start for e in recording.episodes])
-        self.stops = np.array([e.stop for e in recording.episodes])
-        self.actions[self.starts] = num_actions
-        self.rewards[self.starts] = 0
-        self.terminated[self.starts] = 0
+        self.starts = np.array([e.start for e in episodes])
+        self.stops = np.array([e.stop for e in episodes])
+        first = np.array([e.start for e in recording.episodes])
+        self.actions[first] = num_actions
+        self.rewards[first] = 0
+        self.terminated[first] = 0
         self.reward_index = _nearest(self.rewards, reward_values)
         self.events = np.flatnonzero((self.rewards != 0) | (self.terminated != 0))
 

@@ -15,15 +15,15 @@ MODES = ("teacher", "prefix", "ad", "fopp", "independent")
 class LevelConfig:
     """Share of training steps given to each way of choosing levels."""
 
-    teacher: float = 0.8
+    teacher: float = 0.88
     """clean past, every frame noisy in one pass (skip-causal); what the live world does"""
-    prefix: float = 0.05
+    prefix: float = 0.03
     """clean prefix of random length, noisy rest"""
-    ad: float = 0.05
+    ad: float = 0.03
     """a row of a served AD plan"""
-    fopp: float = 0.05
+    fopp: float = 0.03
     """FoPP over the whole clip"""
-    independent: float = 0.05
+    independent: float = 0.03
     """every frame its own level"""
     pure: float = 0.3
     """share of teacher frames at pure noise, where the sampler starts"""

@@ -97,6 +97,9 @@ class CachedKeys:
 class WorldModel(nn.Module):
     """Draws clean frames from noisy ones; holds no state and no loop."""
 
+    rope_cos: Tensor
+    rope_sin: Tensor
+
     def __init__(self, config: WorldModelConfig):
         super().__init__()
         self.config = config
@@ -108,6 +111,9 @@ class WorldModel(nn.Module):
             Block(config.dim, config.heads, config.mlp_ratio, condition_dim) for _ in range(config.layers))
         self.final = nn.Linear(condition_dim, 2 * config.dim)
         self.outcome = OutcomeHead(config.dim, config.reward_values)
+        cos, sin = _rotation(config, torch.arange(config.window + config.sinks + 64))
+        self.register_buffer("rope_cos", cos, persistent=False)
+        self.register_buffer("rope_sin", sin, persistent=False)
         nn.init.zeros_(self.final.weight)
         nn.init.zeros_(self.final.bias)
 
@@ -117,14 +123,10 @@ class WorldModel(nn.Module):
         return self.conditioning.null_action
 
     def rotation(self, times: Tensor) -> tuple[Tensor, Tensor]:
-        """cos and sin [..., N, 1, planes] of all tokens of frames at the given times (float or int [...])."""
-        rows, cols = self.tokenizer.rows, self.tokenizer.cols
-        grid = torch.stack(torch.meshgrid(torch.arange(rows), torch.arange(cols), indexing="ij"), -1)
-        grid = grid.reshape(-1, 2).to(times.device).float()
-        axes = torch.cat([times[..., None, None].float().expand(*times.shape, len(grid), 1),
-                          grid.expand(*times.shape, len(grid), 2)], -1)
-        angles = axial_angles(axes, self.config.planes)[..., None, :]
-        return angles.cos(), angles.sin()
+        """cos and sin of all tokens of frames at integer times [T]: [T, N, 1, planes] each."""
+        if times.numel() and int(times.max()) >= len(self.rope_cos):
+            return _rotation(self.config, times)
+        return self.rope_cos[times], self.rope_sin[times]
 
     def forward(self, x: Tensor, levels: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
         """Clean estimate of every frame of clips, each frame seeing the noisy frames before it.
@@ -226,3 +228,12 @@ class WorldModel(nn.Module):
             tokens = block(tokens, condition, attend)
         shift, scale = self.final(condition[:, skip:])[:, :, None].chunk(2, -1)
         return self.tokenizer.read(modulate(tokens[:, skip:], shift, scale)), tokens
+
+
+def _rotation(config: WorldModelConfig, times: Tensor) -> tuple[Tensor, Tensor]:
+    """cos and sin [T, N, 1, planes] of every token of frames at the given times [T]."""
+    rows, cols = config.height // config.patch[0], config.width // config.patch[1]
+    grid = torch.cartesian_prod(torch.arange(rows), torch.arange(cols)).to(times.device).reshape(1, -1, 2)
+    when = times[:, None, None].expand(len(times), rows * cols, 1)
+    angles = axial_angles(torch.cat([when, grid.expand(len(times), -1, -1)], -1), config.planes)[..., None, :]
+    return angles.cos(), angles.sin()

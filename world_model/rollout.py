@@ -16,19 +16,19 @@ from .sampler import SamplerConfig, level_times, run_plan
 
 @dataclass
 class WorldState:
-    """Everything the next frame depends on."""
+    """Everything the next frames of B rollouts that advance together depend on."""
 
     cache: FrameCache
     recent: Tensor
-    """[1, history, H, W, 3] the last committed frames in model units, oldest first; zeros before the start"""
-    seed: int
+    """[B, history, H, W, 3] the last committed frames in model units, oldest first; zeros before the start"""
+    seeds: list[int]
+    """one per rollout"""
     frame: int
     """index of the next frame to be drawn; 0 is the first context frame"""
-    terminated: bool = False
 
     def clone(self) -> "WorldState":
         """An independent copy: stepping one does not touch the other."""
-        return WorldState(self.cache.clone(), self.recent.clone(), self.seed, self.frame, self.terminated)
+        return WorldState(self.cache.clone(), self.recent.clone(), list(self.seeds), self.frame)
 
 
 class World:
@@ -71,9 +71,8 @@ class World:
         sampler = SamplerConfig(steps=steps, shift=self.sampler.shift)
         return World(self.model, sampler, self.card, self.contexts, self.hash)
 
-    @torch.inference_mode()
     def start(self, frames: np.ndarray, actions: np.ndarray, seed: int) -> WorldState:
-        """Commit real frames as the past.
+        """Commit real frames as the past of one rollout.
 
         Args:
             frames: uint8 [k, H, W, 3], k >= 1, oldest first.
@@ -83,17 +82,8 @@ class World:
         Raises:
             ValueError: if shapes, dtype or action ids do not fit this world.
         """
-        frames, actions = self._check_start(frames, actions)
-        history, shape = self.model.config.history, self.observation_shape
-        recent = torch.zeros(1, history, *shape, device=self.device)
-        state = WorldState(FrameCache(self.model), recent, int(seed), 0)
-        leading = [self.model.null_action, *actions.tolist()]
-        x = self.model.scaler.encode(torch.from_numpy(frames).to(self.device))
-        for frame, action in zip(x, leading, strict=True):
-            self._commit(state, frame[None], action)
-        return state
+        return self.start_batch(np.asarray(frames)[None], np.asarray(actions)[None], [seed])
 
-    @torch.inference_mode()
     def step(self, state: WorldState, action: int) -> tuple[np.ndarray, float, bool]:
         """Draw the frame that `action` leads to and commit it. `state` advances in place.
 
@@ -103,41 +93,63 @@ class World:
         Raises:
             ValueError: if the action is out of range.
         """
-        if not 0 <= action < self.num_actions:
-            raise ValueError(f"action must be an integer from 0 to {self.num_actions - 1}, got {action}")
-        noise = frame_noise(state.seed, state.frame, self.observation_shape).to(self.device)
-        cache, actions = state.cache.read(), torch.tensor([[action]], device=self.device)
+        frames, rewards, terminated = self.step_batch(state, np.array([action]))
+        return frames[0], float(rewards[0]), bool(terminated[0])
+
+    @torch.inference_mode()
+    def start_batch(self, frames: np.ndarray, actions: np.ndarray, seeds: list[int]) -> WorldState:
+        """`start` for B rollouts: frames [B, k, H, W, 3], actions [B, k - 1], B seeds."""
+        frames, actions = self._check_start(frames, actions)
+        if len(seeds) != len(frames) or min(seeds) < 0:
+            raise ValueError(f"need {len(frames)} non-negative seeds, got {seeds}")
+        history, shape = self.model.config.history, self.observation_shape
+        recent = torch.zeros(len(frames), history, *shape, device=self.device)
+        state = WorldState(FrameCache(self.model, len(frames)), recent, [int(s) for s in seeds], 0)
+        leading = np.concatenate([np.full((len(frames), 1), self.model.null_action), actions], 1)
+        x = self.model.scaler.encode(torch.from_numpy(frames).to(self.device))
+        for i in range(x.shape[1]):
+            self._commit(state, x[:, i : i + 1], torch.from_numpy(leading[:, i : i + 1]).to(self.device))
+        return state
+
+    @torch.inference_mode()
+    def step_batch(self, state: WorldState, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """`step` for B rollouts with actions int [B].
+
+        Returns:
+            frames uint8 [B, H, W, 3], rewards float32 [B], terminated bool [B].
+        """
+        chosen = torch.from_numpy(self._check_actions(actions, len(state.seeds)))[:, None].to(self.device)
+        noise = torch.stack([frame_noise(seed, state.frame, self.observation_shape) for seed in state.seeds])
+        cache = state.cache.read()
         tokens: list[Tensor] = []
 
         def denoise(live: Tensor, times: Tensor, first: int) -> Tensor:
-            patches, _ = self._look(live, state, times.to(self.device)[None], actions, cache)
+            times = times.to(self.device).expand(len(live), -1)
+            patches, _ = self._look(live, state, times, chosen, cache)
             return self.model.tokenizer.unpatchify(patches).float()
 
         def finish(clean: Tensor, index: int) -> Tensor:
             quantised = self.model.scaler.quantise(clean)
-            tokens.append(self._commit(state, quantised, action, cache))
+            tokens.append(self._commit(state, quantised[:, None], chosen, cache))
             return quantised
 
         plan = autoregressive_plan(1, self.sampler.steps)
-        clean = run_plan(plan, level_times(self.sampler), noise[None, None], denoise, finish)
-        reward, terminated = self.model.outcome.decide(tokens[0])
-        state.terminated = bool(terminated)
-        frame = self.model.scaler.decode(clean[0, 0]).cpu().numpy()
-        return frame, float(reward), state.terminated
+        clean = run_plan(plan, level_times(self.sampler), noise[:, None].to(self.device), denoise, finish)
+        rewards, terminated = self.model.outcome.decide(tokens[0])
+        frames = self.model.scaler.decode(clean[:, 0]).cpu().numpy()
+        return frames, rewards[:, 0].cpu().numpy(), terminated[:, 0].cpu().numpy()
 
     def _look(self, x: Tensor, state: WorldState, times: Tensor, actions: Tensor, cache: list[CachedKeys],
               fresh: list[tuple[Tensor, Tensor]] | None = None) -> tuple[Tensor, Tensor]:
-        """The network on frames in flight: x [1, F, H, W, 3], times and actions [1, F]."""
+        """The network on frames in flight: x [B, F, H, W, 3], times and actions [B, F]."""
         return self.model.forward_cached(
             x.to(self.dtype), state.recent.to(self.dtype), times, actions, state.cache.time, cache, fresh)
 
-    def _commit(self, state: WorldState, frame: Tensor, action: int, cache: list[CachedKeys] | None = None) -> Tensor:
-        """Run a clean frame [1, H, W, 3] at level 0 and store its keys. Returns its tokens [1, 1, N, D]."""
+    def _commit(self, state: WorldState, x: Tensor, actions: Tensor, cache: list[CachedKeys] | None = None) -> Tensor:
+        """Run clean frames [B, 1, H, W, 3] at level 0 and store their keys. Returns their tokens [B, 1, N, D]."""
         fresh: list[tuple[Tensor, Tensor]] = []
-        time = torch.zeros(1, 1, device=self.device)
-        actions = torch.tensor([[action]], device=self.device)
-        x = frame[:, None]
-        _, tokens = self._look(x, state, time, actions, state.cache.read() if cache is None else cache, fresh)
+        times = torch.zeros(actions.shape, device=self.device)
+        _, tokens = self._look(x, state, times, actions, state.cache.read() if cache is None else cache, fresh)
         state.cache.append(fresh)
         if state.recent.shape[1]:
             state.recent = torch.cat([state.recent[:, 1:], x], 1)
@@ -147,16 +159,23 @@ class World:
     def _check_start(self, frames: np.ndarray, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         frames, actions = np.asarray(frames), np.asarray(actions)
         shape = self.observation_shape
-        if frames.ndim != 4 or frames.shape[1:] != shape or frames.dtype != np.uint8 or not len(frames):
+        if frames.ndim != 5 or frames.shape[2:] != shape or frames.dtype != np.uint8 or not frames.size:
             raise ValueError(f"frames must be uint8 [k, {shape[0]}, {shape[1]}, 3] with k >= 1, "
-                             f"got {frames.dtype} {list(frames.shape)}")
-        if actions.shape != (len(frames) - 1,):
-            raise ValueError(f"actions must hold one action between frames, [{len(frames) - 1}], "
-                             f"got {list(actions.shape)}")
-        if actions.size and (not np.issubdtype(actions.dtype, np.integer) or actions.min() < 0
-                             or actions.max() >= self.num_actions):
-            raise ValueError(f"actions must be integers from 0 to {self.num_actions - 1}, got {actions.tolist()[:8]}")
+                             f"got {frames.dtype} {list(frames.shape[1:])}")
+        if actions.shape != (len(frames), frames.shape[1] - 1):
+            raise ValueError(f"actions must hold one action between frames, [{frames.shape[1] - 1}], "
+                             f"got {list(actions.shape[1:])}")
+        if actions.size:
+            self._check_actions(actions.reshape(-1), actions.size)
         return np.ascontiguousarray(frames), actions.astype(np.int64)
+
+    def _check_actions(self, actions: np.ndarray, count: int) -> np.ndarray:
+        actions = np.asarray(actions)
+        if actions.shape != (count,) or not np.issubdtype(actions.dtype, np.integer):
+            raise ValueError(f"need {count} integer actions, got {actions.dtype} {list(actions.shape)}")
+        if actions.min() < 0 or actions.max() >= self.num_actions:
+            raise ValueError(f"actions must be from 0 to {self.num_actions - 1}, got {actions.tolist()[:8]}")
+        return actions.astype(np.int64)
 
 
 def frame_noise(seed: int, frame: int, shape: tuple[int, ...]) -> Tensor:

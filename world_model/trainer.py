@@ -42,6 +42,8 @@ class TrainerConfig:
     """time between sample strips"""
     precision: str = "auto"
     """auto, bf16 or fp32"""
+    compile: bool = False
+    """fuse each block's small operations (torch.compile; needs a C++ compiler on a CPU)"""
     seed: int = 0
     levels: LevelConfig = field(default_factory=LevelConfig)
     loss: LossConfig = field(default_factory=LossConfig)
@@ -69,6 +71,9 @@ class Trainer:
         self.step = 0
         self.dtype = training_dtype(self.device, config.precision)
         self._resume()
+        if config.compile:
+            for block in model.blocks:
+                block.compile()
 
     def run(self, report: Callable[[int], None] | None = None) -> None:
         """Train to the configured step, saving and reporting on the way; `report(step)` draws samples."""

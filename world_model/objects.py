@@ -1,0 +1,201 @@
+"""Where things are in a picture of Pong, and whether a picture can be one of Pong at all.
+
+Pictures are those of the real game at half size, uint8 [..., 104, 80, 3]. A pixel that an object covers in part is a
+mixture of two colours, so each pixel is resolved into shares of background, white and the paddle's colour; sums and
+centroids of shares are exact to a fraction of a pixel. Places are in pixels: row r covers r to r + 1, its centre is
+r + 0.5.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+FRAME_SHAPE = (104, 80, 3)
+
+_SCORE = slice(1, 11)  # rows
+_TOP_WALL, _FIELD, _BOTTOM_WALL = slice(12, 17), slice(17, 97), slice(97, 104)
+_OPPONENT, _OWN = slice(8, 10), slice(70, 72)  # columns of the paddles
+_PADDLE_ROWS = 8.0
+_BALL_SHARE = 0.15  # of a pixel; less white than this is a wrong colour, not a ball
+_BALL_MASS = 0.4  # pixels of white that make a ball; a whole one has 2
+_CHUNK = 256
+
+_BACKGROUND = np.array([144, 72, 17], np.float32)
+_WHITE = np.array([236, 236, 236], np.float32)
+_GREEN = np.array([92, 186, 92], np.float32)
+_ORANGE = np.array([213, 130, 74], np.float32)
+
+
+def _resolver(paddle: np.ndarray) -> np.ndarray:
+    """[3, 2] matrix: colour minus background to (share of white, share of the paddle's colour), least squares."""
+    return np.linalg.pinv(np.stack([_WHITE - _BACKGROUND, paddle - _BACKGROUND]))
+
+
+_GREEN_SHARES, _ORANGE_SHARES = _resolver(_GREEN), _resolver(_ORANGE)
+
+
+@dataclass(kw_only=True)
+class PongObjects:
+    """Objects of N pictures; every array is [N], or a scalar array for one picture. Places that do not exist are nan.
+
+    Attributes:
+        own_y: row of the right, green paddle's centre, in [13, 101]: a wall may hide part of it.
+        opponent_y: row of the left, orange paddle's centre; nan while it is wholly behind a wall.
+        ball_x: column of the ball's centre, in [0, 80].
+        ball_y: row of the ball's centre, in [17, 97].
+        ball: whether there is a ball.
+        score: whether both players' digits are there.
+    """
+
+    own_y: np.ndarray
+    opponent_y: np.ndarray
+    ball_x: np.ndarray
+    ball_y: np.ndarray
+    ball: np.ndarray
+    score: np.ndarray
+
+    @classmethod
+    def read(cls, frames: np.ndarray) -> "PongObjects":
+        """Find the objects.
+
+        Args:
+            frames: uint8 [104, 80, 3] or [N, 104, 80, 3].
+
+        Raises:
+            ValueError: if frames are of another shape or dtype.
+        """
+        found = _in_chunks(_read_chunk, frames)
+        return cls(**{field.name: found[field.name] for field in fields(cls)})
+
+
+def valid_picture(frames: np.ndarray) -> np.ndarray:
+    """Whether pictures can be pictures of Pong: walls, digits, one own paddle, at most one opponent and one ball.
+
+    At least 97% of the field must be background, and a paddle must be of one piece and not too long. Colours may be
+    off by about 30 of 255. The real game's own rate is 99.9%: its first frame after a reset has other colours.
+
+    Args:
+        frames: uint8 [104, 80, 3] or [N, 104, 80, 3].
+
+    Returns:
+        Bool [N], or a scalar array for one picture.
+
+    Raises:
+        ValueError: if frames are of another shape or dtype.
+    """
+    return _in_chunks(_judge_chunk, frames)["valid"]
+
+
+def _in_chunks(read: Callable[[np.ndarray], dict[str, np.ndarray]], frames: np.ndarray) -> dict[str, np.ndarray]:
+    """Apply `read` to a few hundred pictures at a time, to bound memory."""
+    if frames.dtype != np.uint8 or frames.shape[-3:] != FRAME_SHAPE or frames.ndim not in (3, 4):
+        raise ValueError(
+            f"Pong's objects are read from uint8 [..., {', '.join(map(str, FRAME_SHAPE))}], "
+            f"got {frames.dtype} {list(frames.shape)}"
+        )
+    batch = frames.reshape(-1, *FRAME_SHAPE)
+    parts = [read(batch[i : i + _CHUNK]) for i in range(0, max(len(batch), 1), _CHUNK)]
+    return {name: np.concatenate([part[name] for part in parts]).reshape(frames.shape[:-3]) for name in parts[0]}
+
+
+def _read_chunk(frames: np.ndarray) -> dict[str, np.ndarray]:
+    white, own, opponent = _shares(frames)
+    x, y, mass, _ = _find_ball(white)
+    ball = mass >= _BALL_MASS
+    return {
+        "own_y": _paddle_centre(own),
+        "opponent_y": _paddle_centre(opponent),
+        "ball_x": np.where(ball, x, np.nan),
+        "ball_y": np.where(ball, y + _FIELD.start, np.nan),
+        "ball": ball,
+        "score": _has_score(frames),
+    }
+
+
+def _judge_chunk(frames: np.ndarray) -> dict[str, np.ndarray]:
+    white, own, opponent = _shares(frames)
+    _, _, mass, rest = _find_ball(white)
+    one_ball_at_most = (mass <= 4) & (rest < _BALL_MASS)
+    own_pieces, own_rows = _pieces(own)
+    opponent_pieces, opponent_rows = _pieces(opponent)
+    paddles = (own_pieces == 1) & (own_rows <= 10) & (opponent_pieces <= 1) & (opponent_rows <= 10)
+    background = _near(frames[:, _FIELD], _BACKGROUND).mean((1, 2)) > 0.97
+    return {"valid": _has_walls(frames) & background & paddles & one_ball_at_most & _has_score(frames)}
+
+
+def _shares(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Shares in [0, 1]: white per pixel of the field [N, 80, 80]; own and opponent's paddle per row [N, 80]."""
+    colours = frames[:, _FIELD].astype(np.float32) - _BACKGROUND  # [N, 80, 80, 3]
+    white = np.clip(colours @ _GREEN_SHARES[:, 0], 0, 1)
+    left = np.clip(colours[:, :, _OPPONENT] @ _ORANGE_SHARES, 0, 1)
+    right = np.clip(colours[:, :, _OWN] @ _GREEN_SHARES, 0, 1)
+    white[:, :, _OPPONENT] = left[..., 0]
+    return white, right[..., 1].mean(-1), left[..., 1].mean(-1)
+
+
+def _find_ball(white: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Column, row and mass of the whitest spot of [N, R, C] shares, and the mass of the next one; all [N]."""
+    white = np.where(white >= _BALL_SHARE, white, 0)
+    n = np.arange(len(white))
+    row, column, _ = _whitest(white)
+    padded = np.pad(white, ((0, 0), (2, 2), (2, 2)))
+    window = np.arange(5)
+    at = (n[:, None, None], row[:, None, None] + window[:, None], column[:, None, None] + window)
+    spot = padded[at]  # [N, 5, 5] around the peak
+    mass = spot.sum((1, 2))
+    safe = np.maximum(mass, 1e-9)
+    x = (spot.sum(1) @ window) / safe + column - 1.5
+    y = (spot.sum(2) @ window) / safe + row - 1.5
+    padded[at] = 0
+    _, _, rest = _whitest(padded[:, 2:-2, 2:-2])
+    return x, y, mass, rest
+
+
+def _whitest(white: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Row, column and sum of the 3 x 3 window with most white."""
+    padded = np.pad(white, ((0, 0), (1, 1), (1, 1)))
+    rows = padded[:, :-2] + padded[:, 1:-1] + padded[:, 2:]
+    sums = rows[:, :, :-2] + rows[:, :, 1:-1] + rows[:, :, 2:]
+    flat = sums.reshape(len(white), -1)
+    peak = flat.argmax(1)
+    return peak // white.shape[2], peak % white.shape[2], flat[np.arange(len(flat)), peak]
+
+
+def _paddle_centre(shares: np.ndarray) -> np.ndarray:
+    """Row of a paddle's centre from its share per field row [N, 80]; nan where there is none.
+
+    Behind a wall, the visible edge and the paddle's known length give the centre.
+    """
+    shares = np.where(shares >= _BALL_SHARE, shares, 0)
+    rows, mass = np.arange(shares.shape[1]) + 0.5, shares.sum(1)
+    centre = (shares @ rows) / np.maximum(mass, 1e-9)
+    hidden = mass < _PADDLE_ROWS - 0.25
+    at_top, at_bottom = hidden & (shares[:, 0] > 0.5), hidden & (shares[:, -1] > 0.5)
+    centre = np.where(at_top, mass - _PADDLE_ROWS / 2, centre)
+    centre = np.where(at_bottom, shares.shape[1] - mass + _PADDLE_ROWS / 2, centre)
+    return np.where(mass >= 0.5, centre + _FIELD.start, np.nan)
+
+
+def _pieces(shares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Number of separate runs of rows with a paddle, and of rows in all, from shares per row [N, 80]."""
+    there = np.pad(shares > 0.3, ((0, 0), (1, 0)))
+    return (there[:, 1:] & ~there[:, :-1]).sum(1), there.sum(1)
+
+
+def _has_walls(frames: np.ndarray) -> np.ndarray:
+    """Bool [N]: at least 97% of the pixels of each wall are white."""
+    walls = [_near(frames[:, rows], _WHITE).mean((1, 2)) for rows in (_TOP_WALL, _BOTTOM_WALL)]
+    return (walls[0] >= 0.97) & (walls[1] >= 0.97)
+
+
+def _has_score(frames: np.ndarray) -> np.ndarray:
+    """Bool [N]: something stands out on both sides above the field, neither too little nor too much for digits."""
+    drawn = ~_near(frames[:, _SCORE], _BACKGROUND)
+    left, right = drawn[:, :, :40].sum((1, 2)), drawn[:, :, 40:].sum((1, 2))
+    return (np.minimum(left, right) >= 12) & (np.maximum(left, right) <= 120)
+
+
+def _near(pixels: np.ndarray, colour: np.ndarray, tolerance: int = 30) -> np.ndarray:
+    """Whether all three channels of [..., 3] pixels are within `tolerance` of a colour."""
+    return (np.abs(pixels.astype(np.int16) - colour.astype(np.int16)) <= tolerance).all(-1)
