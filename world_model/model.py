@@ -139,7 +139,7 @@ class WorldModel(nn.Module):
         Returns:
             patches of the clean estimate [B, T, N, ph*pw*3], tokens [B, T, N, D].
         """
-        patches = self.tokenizer.patchify(x)
+        patches = self._damped(x, levels)
         before = [F.pad(patches, (0, 0, 0, 0, i, 0))[:, : patches.shape[1]] for i in range(1, 1 + self.config.history)]
         cos, sin = self._rotation_like(x, torch.arange(x.shape[1], device=x.device))
 
@@ -165,7 +165,7 @@ class WorldModel(nn.Module):
             tokens [B, 2T, N, D]: those of the clean frames 0..T-1, then of the noisy ones.
         """
         frames, history = context.shape[1], self.config.history
-        clean, dirty = self.tokenizer.patchify(context), self.tokenizer.patchify(noisy)
+        clean, dirty = self.tokenizer.patchify(context), self._damped(noisy, levels)
         padded = F.pad(clean, (0, 0, 0, 0, history, 0))  # frame i sits at index history + i
         before = [torch.cat([padded[:, history - i : history - i + frames],
                              padded[:, history + 1 - i : history + 1 - i + frames]], 1) for i in range(1, 1 + history)]
@@ -201,7 +201,7 @@ class WorldModel(nn.Module):
             patches of the clean estimate [B, F, N, ph*pw*3], tokens [B, F, N, D].
         """
         frames, history = x.shape[1], self.config.history
-        patches = self.tokenizer.patchify(torch.cat([before, x], 1))
+        patches = torch.cat([self.tokenizer.patchify(before), self._damped(x, levels)], 1)
         shifted = [patches[:, history - i : history - i + frames] for i in range(1, 1 + history)]
         cos, sin = self._rotation_like(x, torch.arange(time, time + frames, device=x.device))
 
@@ -215,6 +215,14 @@ class WorldModel(nn.Module):
 
         tokens = self.tokenizer.embed(patches[:, history:], shifted)
         return self._run(tokens, levels, actions, [attend_to(layer) for layer in cache])
+
+    def _damped(self, x: Tensor, levels: Tensor) -> Tensor:
+        """Patches of frames, the noisier the smaller: x [B, T, H, W, 3], levels [B, T] -> [B, T, N, E].
+
+        Pure noise says nothing, yet at full size its hundreds of pixels would drown the few that moved in the
+        frames before once both are projected to one token.
+        """
+        return self.tokenizer.patchify(x) * (1 - 0.9 * levels.to(x.dtype))[..., None, None]
 
     def _rotation_like(self, x: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
         cos, sin = self.rotation(times)

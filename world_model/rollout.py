@@ -11,7 +11,7 @@ from .cache import FrameCache
 from .contexts import Contexts
 from .model import CachedKeys, WorldModel
 from .plans import autoregressive_plan
-from .sampler import SamplerConfig, level_times, run_plan
+from .sampler import SamplerConfig, flow_path, run_plan
 
 
 @dataclass
@@ -134,7 +134,7 @@ class World:
             return quantised
 
         plan = autoregressive_plan(1, self.sampler.steps)
-        clean = run_plan(plan, level_times(self.sampler), noise[:, None].to(self.device), denoise, finish)
+        clean = run_plan(plan, flow_path(self.sampler), noise[:, None].to(self.device), denoise, finish)
         rewards, terminated = self.model.outcome.decide(tokens[0])
         frames = self.model.scaler.decode(clean[:, 0]).cpu().numpy()
         return frames, rewards[:, 0].cpu().numpy(), terminated[:, 0].cpu().numpy()

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -38,28 +39,41 @@ def level_times(config: SamplerConfig) -> Tensor:
     return shift_time(torch.linspace(0, 1, config.steps + 1), config.shift)
 
 
-def step_down(x: Tensor, clean: Tensor, time: Tensor, lower: Tensor) -> Tensor:
-    """Move from noise `time` to `lower` along the path that the clean estimate implies (DDIM, eta = 0).
+@dataclass
+class NoisePath:
+    """x = alpha * clean + sigma * noise, at every integer level."""
 
-    x_t = (1 - t) x_0 + t e, so e = (x_t - (1 - t) x_0) / t and the next point is (1 - t') x_0 + t' e.
-    """
-    return (lower / time) * x + (1 - lower - (1 - time) * lower / time) * clean
+    times: Tensor
+    """[steps + 1] what the network is told, 0 at level 0"""
+    alphas: Tensor
+    """[steps + 1], 1 at level 0"""
+    sigmas: Tensor
+    """[steps + 1], 0 at level 0"""
+
+
+def flow_path(config: SamplerConfig) -> NoisePath:
+    """The rectified-flow path x_t = (1 - t) x_0 + t e at the sampler's levels."""
+    times = level_times(config)
+    return NoisePath(times, 1 - times, times)
 
 
 def run_plan(
     plan: LevelPlan,
-    times: Tensor,
+    path: NoisePath,
     noise: Tensor,
     denoise: Denoise,
     finished: Callable[[Tensor, int], Tensor] | None = None,
 ) -> Tensor:
-    """Draw frames from noise as a plan says. The network is asked only about the frames a pass updates.
+    """Draw frames from noise as a plan says, deterministically (DDIM, eta = 0).
+
+    A pass asks the network only about the frames from the first to the last one it updates, then moves each of
+    them along the path its clean estimate implies: e = (x - alpha x_0) / sigma, x' = alpha' x_0 + sigma' e.
 
     Args:
         plan: levels of `plan.frames` frames over `plan.passes` passes.
-        times: [steps + 1] noise time of each level.
+        path: alpha, sigma and time of each level.
         noise: [B, frames, ...] the frames' starting points.
-        denoise: the network; sees the live frames only (earlier ones are committed, later ones not begun).
+        denoise: the network; earlier frames are committed, later ones not begun.
         finished: called once per frame, in order, with the clean frame [B, ...] and its index; what it returns
             takes the frame's place (a commit: quantised, written to a cache).
 
@@ -67,16 +81,16 @@ def run_plan(
         [B, frames, ...] clean frames.
     """
     frames = list(noise.unbind(1))
-    ones = (1,) * (noise.dim() - 2)
     for row in range(plan.passes):
         first, last = plan.live(row)
-        levels = torch.as_tensor(plan.levels[row, first:last])
-        lower = torch.as_tensor(plan.levels[row + 1, first:last])
-        clean = denoise(torch.stack(frames[first:last], 1), times[levels], first)
-        for i in range(first, last):
-            if plan.update[row, i]:
-                time, below = (times[level[i - first]].view(ones) for level in (levels, lower))
-                frames[i] = step_down(frames[i], clean[:, i - first], time, below).to(noise.dtype)
-                if plan.levels[row + 1, i] == 0 and finished is not None:
-                    frames[i] = finished(frames[i], i)
+        levels, lower = plan.levels[row], plan.levels[row + 1]
+        times = path.times[torch.as_tensor(levels[first:last])]
+        clean = denoise(torch.stack(frames[first:last], 1), times, first)
+        for i in np.flatnonzero(lower < levels).tolist():
+            alpha, sigma = float(path.alphas[levels[i]]), float(path.sigmas[levels[i]])
+            below_alpha, below_sigma = float(path.alphas[lower[i]]), float(path.sigmas[lower[i]])
+            keep = below_sigma / sigma
+            frames[i] = keep * frames[i] + (below_alpha - keep * alpha) * clean[:, i - first]
+            if lower[i] == 0 and finished is not None:
+                frames[i] = finished(frames[i], i)
     return torch.stack(frames, 1)

@@ -1,0 +1,112 @@
+"""Held-out situations of the real game: what led there, and what the game then did under given actions."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium
+import numpy as np
+from tqdm import tqdm
+
+from recorders import behaviour_for
+
+
+@dataclass
+class Scenario:
+    """One situation and its real continuation."""
+
+    frames: np.ndarray
+    """uint8 [k, H, W, 3] up to the start"""
+    past_actions: np.ndarray
+    """int64 [k - 1]"""
+    actions: np.ndarray
+    """int64 [T] taken from the start on"""
+    real_frames: np.ndarray
+    """uint8 [T, H, W, 3], frame t follows `actions[t]`"""
+    rewards: np.ndarray
+    """float32 [T]"""
+    terminated: np.ndarray
+    """bool [T]; what lies after an end is padding"""
+    snapshot: Any
+    """the game's saved state at the start; None where the game cannot save"""
+
+
+def collect_scenarios(game: gymnasium.Env[Any, Any], env_id: str, meanings: list[str], *, count: int, context: int,
+                      horizon: int, seed: int, progress: bool = True) -> list[Scenario]:
+    """Play the game with the recorder's mixture of behaviours and keep situations spread over the episodes.
+
+    Args:
+        game: the real game with the world's frames.
+        env_id: its id, which decides the behaviours.
+        count: situations wanted.
+        context: frames before the start, the start included.
+        horizon: steps of real continuation.
+        seed: first episode seed; take seeds that no training recording used.
+    """
+    rng = np.random.default_rng([seed, 77])
+    player = behaviour_for(env_id, meanings)
+    scenarios: list[Scenario] = []
+    bar = tqdm(total=count, desc="real game", disable=not progress, unit="start")
+    while len(scenarios) < count:
+        frames = [game.reset(seed=seed)[0]]
+        seed += 1
+        player.reset(rng)
+        actions: list[int] = []
+        ended = False
+        while not ended and len(scenarios) < count:
+            gap = context + int(rng.integers(10, 120))
+            for _ in range(gap):
+                actions.append(player.act(frames[-1], rng))
+                frame, _, terminated, truncated, _ = game.step(actions[-1])
+                frames.append(frame)
+                ended = terminated or truncated
+                if ended:
+                    break
+            if ended:
+                break
+            snapshot = save_game(game)
+            scenario = _continue(game, player, rng, frames, actions, context, horizon, snapshot)
+            ended = bool(scenario.terminated.any())
+            scenarios.append(scenario)
+            frames, actions = [scenario.real_frames[-1]], []
+            bar.update()
+    bar.close()
+    return scenarios
+
+
+def save_game(game: gymnasium.Env[Any, Any]) -> Any:
+    """The game's complete state, random numbers included; None where it offers none (only ALE games do)."""
+    clone = getattr(game.unwrapped, "clone_state", None)
+    return clone(include_rng=True) if clone is not None else None
+
+
+def replay(game: gymnasium.Env[Any, Any], snapshot: Any, actions: np.ndarray) -> np.ndarray:
+    """Frames uint8 [T, H, W, 3] of the real game from a saved state under `actions` [T]."""
+    game.unwrapped.restore_state(snapshot)  # type: ignore[attr-defined]
+    frames = []
+    for action in actions:
+        frame, _, terminated, truncated, _ = game.step(int(action))
+        frames.append(frame)
+        if terminated or truncated:
+            break
+    frames += [frames[-1]] * (len(actions) - len(frames))
+    return np.stack(frames)
+
+
+def _continue(game: gymnasium.Env[Any, Any], player: Any, rng: np.random.Generator, frames: list[np.ndarray],
+              actions: list[int], context: int, horizon: int, snapshot: Any) -> Scenario:
+    real, taken, rewards, ends = [], [], [], []
+    frame, ended = frames[-1], False
+    for _ in range(horizon):
+        action = player.act(frame, rng)
+        reward = 0.0
+        if not ended:
+            frame, gain, terminated, truncated, _ = game.step(action)
+            reward, ended = float(gain), terminated or truncated
+        real.append(frame)
+        taken.append(action)
+        rewards.append(reward)
+        ends.append(ended)
+    return Scenario(
+        frames=np.stack(frames[-context:]), past_actions=np.array(actions[-(context - 1):], dtype=np.int64),
+        actions=np.array(taken, dtype=np.int64), real_frames=np.stack(real),
+        rewards=np.array(rewards, dtype=np.float32), terminated=np.array(ends), snapshot=snapshot)
