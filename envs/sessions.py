@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from recorders import Behaviour, HeldRandom, PongPlayer, behaviour_for
+from recorders import Behaviour, HeldRandom, behaviour_for
 
 from .film import Film
 from .keymap import action_for, noop_action
@@ -111,7 +111,7 @@ def play_scripted(
 def _behaviour(env: WorldEnv) -> Behaviour:
     """Pong's scripted player where the world's pictures and actions are the ones it reads, else held random actions."""
     mixture = behaviour_for(env.world.card["game"]["id"], env.world.action_meanings, env.world.observation_shape)
-    return PongPlayer() if "scripted" in mixture.names else HeldRandom(env.world.num_actions)
+    return mixture.part("scripted") if "scripted" in mixture.names else HeldRandom(env.world.num_actions)
 
 
 def _tape(env: WorldEnv, record: Path | None, actor: str) -> AbstractContextManager[RecordingTape | None]:

@@ -4,6 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
+Clip = tuple[NDArray[np.uint8], NDArray[np.int64]]
+"""frames [k, H, W, 3] and the actions [k-1] between them"""
 
 OPTIONS = ("context", "frames", "actions")
 
@@ -21,6 +25,33 @@ def check_options(options: Mapping[str, Any]) -> None:
         raise ValueError("reset options name both a context and frames: give one of them")
     if "actions" in options and "frames" not in options:
         raise ValueError("reset options have actions but no frames: give the frames between which they were taken")
+
+
+def clip_of(options: Mapping[str, Any], shape: tuple[int, int, int], num_actions: int) -> Clip:
+    """The clip in `options`.
+
+    Args:
+        options: `frames`, uint8 [k, H, W, 3] with k >= 1, oldest first, and `actions`, k-1 ids (none needed for k = 1).
+        shape: (H, W, 3) of the world's frames.
+        num_actions: actions are in [0, num_actions).
+
+    Raises:
+        ValueError: saying what was expected and what came.
+    """
+    frames, actions = np.asarray(options["frames"]), np.asarray(options.get("actions", []))
+    if frames.ndim != 4 or frames.shape[1:] != shape or len(frames) < 1 or frames.dtype != np.uint8:
+        expected = f"uint8 [k, {shape[0]}, {shape[1]}, {shape[2]}] with k >= 1"
+        raise ValueError(f"frames must be {expected}, got {frames.dtype} {list(frames.shape)}")
+    if actions.shape != (len(frames) - 1,):
+        raise ValueError(
+            f"actions must be [{len(frames) - 1}], one between each two of the {len(frames)} frames, "
+            f"got {list(actions.shape)}"
+        )
+    if actions.size and not np.issubdtype(actions.dtype, np.integer):
+        raise ValueError(f"actions must be integers, got {actions.dtype}")
+    if actions.size and (actions.min() < 0 or actions.max() >= num_actions):
+        raise ValueError(f"actions must lie in [0, {num_actions - 1}], got {actions.min()} to {actions.max()}")
+    return frames, actions.astype(np.int64)
 
 
 def context_index(value: Any, count: int) -> int:

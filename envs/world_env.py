@@ -14,7 +14,7 @@ from world_model import WorldState, load_world
 
 from .catalogue import find_world
 from .keymap import gymnasium_keys, noop_action
-from .starts import check_options, context_index
+from .starts import Clip, check_options, clip_of, context_index
 
 if TYPE_CHECKING:
     from .window import Window
@@ -87,7 +87,7 @@ class WorldEnv(gymnasium.Env[NDArray[np.uint8], np.int64], EzPickle):
             ValueError: if the options are not of that form, saying what was expected and what came.
         """
         super().reset(seed=seed)
-        frames, actions, info = self._choose_start(options or {})
+        (frames, actions), info = self._choose_start(options or {})
         noise_seed = int(self.np_random.integers(2**63 - 1))
         self._state = self.world.start(frames, actions, noise_seed)
         self._frame = frames[-1].copy()
@@ -164,14 +164,14 @@ class WorldEnv(gymnasium.Env[NDArray[np.uint8], np.int64], EzPickle):
         """Keys for `gymnasium.utils.play.play`: sorted key codes held together, to the action they mean."""
         return gymnasium_keys(self.world.card["actions"]["keys"], noop_action(self.world.action_meanings))
 
-    def _choose_start(self, options: dict[str, Any]) -> tuple[NDArray[np.uint8], NDArray[np.int64], dict[str, Any]]:
-        """Frames [k, H, W, 3] and actions [k-1] to continue (checked by `World.start`), and reset's info."""
+    def _choose_start(self, options: dict[str, Any]) -> tuple[Clip, dict[str, Any]]:
+        """The clip to continue, and reset's info."""
         check_options(options)
         if "frames" in options:
-            return np.asarray(options["frames"]), np.asarray(options.get("actions", [])), {}
+            return clip_of(options, self.world.observation_shape, self.world.num_actions), {}
         contexts = self.world.contexts
         index = context_index(options.get("context", int(self.np_random.integers(len(contexts)))), len(contexts))
-        return contexts.frames[index], contexts.actions[index], {"context": index}
+        return (contexts.frames[index], contexts.actions[index]), {"context": index}
 
     def _checked_action(self, action: Any) -> int:
         if not self.action_space.contains(action):

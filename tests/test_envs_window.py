@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from envs import WorldEnv
+from envs import WorldEnv, play_in_window
 from envs.player import Player
 from envs.sessions import keyboard
+from recorders import open_recording
 
 
 @pytest.fixture
@@ -92,3 +93,17 @@ def test_the_player_runs_in_a_window(pygame, tiny_world):
     report = Player(env, window, keyboard(env), fps=15).run()
     assert report.quit
     assert len(report.latencies_ms) == 5
+
+
+def test_playing_in_a_window_records_what_the_person_did(pygame, tiny_world, tmp_path, monkeypatch):
+    from envs.window import Window
+
+    env = WorldEnv(str(tiny_world))
+    events = iter([(pygame.KEYDOWN, pygame.K_w), (pygame.KEYUP, pygame.K_w), (pygame.KEYDOWN, pygame.K_q)])
+    monkeypatch.setattr(Window, "tick", lambda self, fps: post(pygame, *next(events)))
+    report = play_in_window(env, seed=3, record=tmp_path / "mine")
+    assert report.quit
+    recording = open_recording(tmp_path / "mine")
+    assert recording.actions[:-1].tolist() == [0, env.world.card["actions"]["keys"]["w"], 0]
+    assert recording.episodes[0].seed == 3
+    assert not pygame.display.get_init()

@@ -21,7 +21,7 @@ def start(*args, cwd, **env):
     without_display = {name: value for name, value in os.environ.items() if name not in display}
     return subprocess.run(
         [sys.executable, str(ROOT / "play.py"), *args],
-        cwd=cwd, env={**without_display, **env}, capture_output=True, text=True, timeout=120,
+        cwd=cwd, env={**without_display, **env}, capture_output=True, text=True, timeout=600,
     )  # fmt: skip
 
 

@@ -23,6 +23,6 @@ def test_the_readmes_python_runs_from_top_to_bottom():
 
 
 def test_the_files_the_readme_names_exist():
-    names = re.findall(r"`((?:envs|world_model|kernels|recorders)/[\w./]*|\w+\.py)`", README.read_text(encoding="utf-8"))
-    for path in names:
+    text = README.read_text(encoding="utf-8")
+    for path in re.findall(r"`((?:envs|world_model|kernels|recorders)/[\w./]*|\w+\.py)`", text):
         assert (README.parent / path).exists(), f"README names {path}, which does not exist"
