@@ -16,7 +16,10 @@ def frame_flops(config: WorldModelConfig, context: int | None = None) -> float:
     tokens, dim = config.tokens, config.dim
     patch = config.patch[0] * config.patch[1] * 3
     block = 2 * dim * dim * (4 + 2 * config.mlp_ratio)
-    ends = 2 * patch * (1 + config.history) * dim + 2 * dim * 2 * dim + 2 * 2 * dim * patch
+    sides, area = config.patch[0] + config.patch[1], config.patch[0] * config.patch[1]
+    reading = 2 * (patch + 3 * sides) * (1 + config.history) * dim
+    drawing = 2 * dim * 2 * dim + 2 * 2 * dim * (patch + config.products * (sides + 3)) + 7 * config.products * area
+    ends = reading + drawing
     attention = sum(4 * dim * tokens * (1 if w == 1 else min(w, context or w)) for w in config.windows)
     modulation = config.layers * 2 * (dim // 2) * 6 * dim
     return tokens * (config.layers * block + ends + attention) + modulation

@@ -7,11 +7,9 @@ from torch import Tensor, nn
 class OutcomeHead(nn.Module):
     """Reward (a choice among the values the data hold) and termination, read from a committed frame's tokens."""
 
-    reward_values: Tensor
-
     def __init__(self, dim: int, reward_values: list[float]):
         super().__init__()
-        self.register_buffer("reward_values", torch.tensor(reward_values, dtype=torch.float32), persistent=False)
+        self.reward_values = reward_values
         self.norm = nn.LayerNorm(dim)
         self.score = nn.Linear(dim, 1)
         self.hidden = nn.Linear(dim, dim)
@@ -28,4 +26,5 @@ class OutcomeHead(nn.Module):
     def decide(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """The most likely reward [B, T] float32 and termination [B, T] bool."""
         reward_logits, termination_logits = self(tokens)
-        return self.reward_values[reward_logits.argmax(-1)], termination_logits > 0
+        values = torch.tensor(self.reward_values, device=reward_logits.device)
+        return values[reward_logits.argmax(-1)], termination_logits > 0

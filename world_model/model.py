@@ -31,6 +31,8 @@ class WorldModelConfig:
     """rows and columns of a patch, pixels; they divide height and width"""
     history: int = 2
     """earlier frames whose co-located patches a token reads directly"""
+    products: int = 8
+    """(rows x columns x colour) products a patch is drawn with, besides a plain linear map"""
     num_actions: int = 6
     reward_values: list[float] = field(default_factory=lambda: [-1.0, 0.0, 1.0])
     """rewards the world can give, ascending"""
@@ -52,7 +54,8 @@ class WorldModelConfig:
         self.patch = list(self.patch)
         self.reward_values = [float(r) for r in self.reward_values]
         bounds = {"height": 2048, "width": 2048, "num_actions": 4096, "dim": 8192, "layers": 128, "heads": 128,
-                  "mlp_ratio": 16, "window": 4096, "temporal_every": 128}
+                  "mlp_ratio": 16, "window": 4096, "temporal_every": 128,
+                  "products": 256}
         for name, high in bounds.items():
             value = getattr(self, name)
             if not isinstance(value, int) or not 1 <= value <= high:
@@ -104,7 +107,8 @@ class WorldModel(nn.Module):
         super().__init__()
         self.config = config
         self.scaler = FrameScaler(config.height, config.width, config.pixel_scale)
-        self.tokenizer = PatchTokenizer(config.height, config.width, config.patch, config.dim, config.history)
+        self.tokenizer = PatchTokenizer(config.height, config.width, config.patch, config.dim, config.history,
+                                        config.products)
         condition_dim = config.dim // 2
         self.conditioning = Conditioning(config.num_actions, condition_dim)
         self.blocks = nn.ModuleList(

@@ -70,11 +70,16 @@ class Optimizer:
 
 
 def split_parameters(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """(matrices inside the blocks, all other parameters)."""
+    """(matrices of the blocks and between pixels and tokens, all other parameters).
+
+    Muon's updates are equally large in all directions of a matrix. Between pixels and tokens that lets small rare
+    things, a ball, be learned as fast as large common ones.
+    """
     matrices, others = [], []
     for name, parameter in model.named_parameters():
-        inside = name.startswith("blocks.") and parameter.dim() == 2 and "modulation" not in name
-        (matrices if inside else others).append(parameter)
+        inside = name.startswith(("blocks.", "tokenizer.project", "tokenizer.hidden", "tokenizer.pixels"))
+        chosen = inside and parameter.dim() == 2 and "modulation" not in name
+        (matrices if chosen else others).append(parameter)
     return matrices, others
 
 

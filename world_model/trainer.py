@@ -160,7 +160,7 @@ class Trainer:
                 parameter.copy_(groups["model"][name])
                 self.average[name].copy_(groups["average"][name])
             self.model.scaler.mean.copy_(groups["buffers"]["mean"])
-        self.optimizer.restore(groups["optimizer"])
+        self.optimizer.restore(groups.get("optimizer", {}))
 
 
 def training_dtype(device: torch.device, precision: str) -> torch.dtype:

@@ -1,0 +1,122 @@
+"""Stepping a world: seeds, copies, batches, bounded cost, and what a start must look like (invariants I3-I6)."""
+
+import numpy as np
+import pytest
+import torch
+
+from world_model import Contexts, SamplerConfig, World, WorldModel, WorldModelConfig
+from world_model.rollout import frame_noise
+
+ACTIONS = [0, 1, 2, 2, 1, 0, 1]
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    torch.manual_seed(0)
+    config = WorldModelConfig(height=8, width=12, patch=[4, 4], dim=16, layers=2, heads=2, num_actions=3, window=4,
+                              temporal_every=2)
+    model = WorldModel(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.1)
+    rng = np.random.default_rng(0)
+    contexts = Contexts(rng.integers(0, 256, (4, 3, 8, 12, 3), np.uint8), rng.integers(0, 3, (4, 2)))
+    return World(model, SamplerConfig(steps=2), {"fps": 10, "actions": {"meanings": ["A", "B", "C"]}}, contexts)
+
+
+def run(world: World, clip: int = 0, seed: int = 5, actions: list[int] = ACTIONS) -> list[np.ndarray]:
+    state = world.start(world.contexts.frames[clip], world.contexts.actions[clip], seed)
+    return [world.step(state, a)[0] for a in actions]
+
+
+def test_same_seed_and_actions_give_the_same_bytes(world: World) -> None:
+    assert (np.stack(run(world)) == np.stack(run(world))).all()
+
+
+def test_another_seed_or_action_gives_another_future(world: World) -> None:
+    frames = np.stack(run(world))
+    assert (frames != np.stack(run(world, seed=6))).any()
+    other = np.stack(run(world, actions=[*ACTIONS[:3], 0, *ACTIONS[4:]]))
+    assert (frames[:3] == other[:3]).all() and (frames[3] != other[3]).any()
+
+
+def test_frames_are_fresh_and_results_plain(world: World) -> None:
+    state = world.start(world.contexts.frames[0], world.contexts.actions[0], 1)
+    first, reward, terminated = world.step(state, 0)
+    kept = first.copy()
+    second, _, _ = world.step(state, 1)
+    assert (first == kept).all() and not np.shares_memory(first, second)
+    assert first.dtype == np.uint8 and first.shape == (8, 12, 3)
+    assert isinstance(reward, float) and isinstance(terminated, bool)
+
+
+def test_a_copy_goes_its_own_way(world: World) -> None:
+    state = world.start(world.contexts.frames[0], world.contexts.actions[0], 1)
+    world.step(state, 0)
+    copy = state.clone()
+    expected = [world.step(state, a)[0] for a in ACTIONS]
+    assert all((world.step(copy, a)[0] == frame).all() for a, frame in zip(ACTIONS, expected, strict=True))
+
+
+def test_a_batch_is_its_members_each_alone(world: World) -> None:
+    state = world.start_batch(world.contexts.frames, world.contexts.actions, [5, 6, 7, 8])
+    together = np.stack([world.step_batch(state, np.full(4, a))[0] for a in ACTIONS], 1)
+    for i in range(4):
+        alone = np.stack(run(world, clip=i, seed=5 + i)).astype(int)
+        assert np.abs(together[i].astype(int) - alone).max() <= 1  # other batch sizes round differently
+
+
+def test_what_a_step_holds_never_grows(world: World) -> None:
+    state = world.start(world.contexts.frames[0], world.contexts.actions[0], 1)
+    for _ in range(3):
+        world.step(state, 0)
+    held = state.cache.nbytes, state.recent.shape
+    for _ in range(40):
+        world.step(state, 1)
+    assert (state.cache.nbytes, state.recent.shape) == held
+    assert state.frame == 3 + 43
+
+
+def test_starts_of_any_length_work(world: World) -> None:
+    frames, actions = world.contexts.frames[0], world.contexts.actions[0]
+    for k in (1, 2, 3):
+        state = world.start(frames[:k], actions[: k - 1], 0)
+        assert world.step(state, 1)[0].shape == (8, 12, 3)
+    long = np.concatenate([frames] * 5)
+    state = world.start(long, np.zeros(14, np.int64), 0)
+    assert state.frame == 15 and world.step(state, 0)[0].shape == (8, 12, 3)
+
+
+def test_noise_depends_on_seed_and_frame_alone() -> None:
+    assert torch.equal(frame_noise(1, 2, (3,)), frame_noise(1, 2, (3,)))
+    assert not torch.equal(frame_noise(1, 2, (3,)), frame_noise(2, 1, (3,)))
+    big = frame_noise(3, 4, (100_000,))
+    assert abs(float(big.mean())) < 0.02 and abs(float(big.std()) - 1) < 0.02
+
+
+def test_other_numbers_of_passes_share_the_network(world: World) -> None:
+    quick = world.with_steps(1)
+    assert quick.model is world.model and quick.sampler.steps == 1
+    assert (np.stack(run(quick)) != np.stack(run(world))).any()
+    with pytest.raises(ValueError, match="steps must be from 1 to 1000, got 0"):
+        world.with_steps(0)
+
+
+def test_starts_and_actions_that_do_not_fit_are_refused(world: World) -> None:
+    frames, actions = world.contexts.frames[0], world.contexts.actions[0]
+    with pytest.raises(ValueError, match=r"uint8 \[k, 8, 12, 3\] with k >= 1, got float64"):
+        world.start(frames.astype(np.float64), actions, 0)
+    with pytest.raises(ValueError, match=r"got uint8 \[0, 8, 12, 3\]"):
+        world.start(frames[:0], actions[:0], 0)
+    with pytest.raises(ValueError, match=r"one action between frames, \[2\], got \[1\]"):
+        world.start(frames, actions[:1], 0)
+    with pytest.raises(ValueError, match="from 0 to 2, got"):
+        world.start(frames, np.array([0, 3]), 0)
+    with pytest.raises(ValueError, match="non-negative seeds"):
+        world.start(frames, actions, -1)
+    state = world.start(frames, actions, 0)
+    with pytest.raises(ValueError, match=r"actions must be from 0 to 2, got \[3\]"):
+        world.step(state, 3)
+    with pytest.raises(ValueError, match="need 1 integer actions"):
+        world.step(state, float("nan"))  # type: ignore[arg-type]
+    assert state.frame == 3  # nothing half-changed
