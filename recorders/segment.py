@@ -97,9 +97,10 @@ class RolloutWriter:
         Raises:
             RecordingError: if an episode is open or the writer is closed.
         """
-        if self._open or self._closed:
-            raise RecordingError("begin needs a writer without an open episode: call end first" if self._open
-                                 else "begin needs an open writer: this one is closed")  # fmt: skip
+        if self._closed:
+            raise RecordingError("this writer is closed: make another one")
+        if self._open:
+            raise RecordingError("an episode is open: call end before begin")
         event: dict[str, Any] = {"event": "begin", "episode": self._episodes, "start": self._n, "seed": seed}
         if arrays:
             event["arrays"] = self._save_arrays(arrays)

@@ -252,7 +252,7 @@ def test_a_writer_refuses_what_it_was_not_made_for(tmp_path):
         with pytest.raises(RecordingError, match="call begin first"):
             writer.add(frame, 0, 0.0, False, False, actor=0)
         writer.begin()
-        with pytest.raises(RecordingError, match="call end first"):
+        with pytest.raises(RecordingError, match="call end before begin"):
             writer.begin()
         with pytest.raises(RecordingError, match=r"extras \['actor'\], got \[\]"):
             writer.add(frame, 0, 0.0, False, False)
