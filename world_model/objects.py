@@ -17,7 +17,7 @@ _SCORE = slice(1, 11)  # rows
 _TOP_WALL, _FIELD, _BOTTOM_WALL = slice(12, 17), slice(17, 97), slice(97, 104)
 _OPPONENT, _OWN = slice(8, 10), slice(70, 72)  # columns of the paddles
 _PADDLE_ROWS = 8.0
-_PADDLE_SHARE = 0.3  # of a row; less of a paddle's colour than this is a wrong colour, not a paddle
+_PADDLE_SHARE = 0.4  # of a row; less of a paddle's colour than this is a wrong colour, not a paddle
 _BALL_SHARE = 0.15  # of a pixel; less white than this is a wrong colour, not a ball
 _BALL_MASS = 0.4  # pixels of white that make a ball; a whole one has 2
 _CHUNK = 256
@@ -74,7 +74,8 @@ def valid_picture(frames: np.ndarray) -> np.ndarray:
     """Whether pictures can be pictures of Pong: walls, digits, one own paddle, at most one opponent and one ball.
 
     At least 98.5% of the field must be background (99.4% in the real game), and a paddle must be of one piece and
-    not too long. Colours may be off by about 30 of 255. The real game's own rate is 99.9%: its first frame after a reset has other colours.
+    not too long. Colours may be off by about 30 of 255. The real game's own rate is 99.9%: its first frame after a
+    reset has other colours.
 
     Args:
         frames: uint8 [104, 80, 3] or [N, 104, 80, 3].
