@@ -137,9 +137,7 @@ class Mixture:
         return self._behaviours[self.actor].act(observation, rng)
 
 
-def behaviour_for(
-    env_id: str, action_meanings: Sequence[str], frame_shape: Sequence[int] = FRAME_SHAPE
-) -> Mixture:
+def behaviour_for(env_id: str, action_meanings: Sequence[str], frame_shape: Sequence[int] = FRAME_SHAPE) -> Mixture:
     """The mixture that records a game.
 
     Pong gets 30% held random actions, 25% a scripted player and 45% that player with noise; any other

@@ -88,9 +88,7 @@ def collect(config: CollectConfig) -> Path:
     """
     out = Path(config.out)
     if not config.append and out.is_dir() and any(out.glob("seg-*")):
-        raise RecordingError(
-            f"{out} already holds a recording: choose another out, or append=true and a new seed"
-        )
+        raise RecordingError(f"{out} already holds a recording: choose another out, or append=true and a new seed")
     make_game(config.game()).close()  # before any process starts: is the game there?
     with tqdm(total=config.steps, unit="step", unit_scale=True, desc=f"recording {config.env}") as bar:
         if config.workers == 1:

@@ -1,5 +1,7 @@
 """A scripted player of Atari's Pong that reads the picture and rallies with the built-in opponent."""
 
+import itertools
+
 import numpy as np
 
 FRAME_SHAPE = (104, 80, 3)
@@ -13,25 +15,31 @@ _OWN = slice(69, 73)  # columns of the own paddle
 _REACH = 70.0  # column where the ball meets the paddle
 _TOP, _BOTTOM = 18.0, 96.0  # rows between which the ball's centre bounces
 _HALF = 4.0  # half of the paddle's height in rows
+_STEP = np.array([5.0, 4.0, 2.0])  # rows that a push moves the paddle in the steps after it
+_MOVED = np.array([0.0, 5.0, 9.0, 11.0])  # and in all, by steps since
+_PLANS = np.array(list(itertools.product([0, -1, 1], repeat=4)))  # [81, 4] pushes of four steps
 NOOP, FIRE, UP, DOWN, UP_FIRE, DOWN_FIRE = range(6)
 
 
 class PongPlayer:
     """Moves the right paddle to where the ball will arrive and returns it with a random part of the paddle.
 
-    The paddle has inertia: one push from rest carries it 11 rows, so it brakes before it arrives.
+    The paddle is heavy: a push moves it by 5, 4 and 2 rows in the three steps that follow, and pushes add up. So the
+    player first reads from the paddle's latest moves which pushes are still at work, then tries all pushes of the
+    next steps and makes the first of those that bring it closest to the target.
     """
 
     def __init__(self) -> None:
         self._ball: tuple[float, float] | None = None
         self._speed: tuple[float, float] | None = None
-        self._paddle: float | None = None
-        self._offset = 0.0
+        self._paddle: list[float] = []
+        self._aim = 0.0
 
     def reset(self, rng: np.random.Generator) -> None:
         """Forget where everything was."""
-        self._ball = self._speed = self._paddle = None
-        self._offset = _draw_offset(rng)
+        self._ball = self._speed = None
+        self._paddle = []
+        self._aim = draw_aim(rng)
 
     def act(self, observation: np.ndarray, rng: np.random.Generator) -> int:
         """Choose one of Pong's six actions; fires at random, which changes nothing in play.
@@ -45,39 +53,50 @@ class PongPlayer:
         """
         if observation.shape != FRAME_SHAPE:
             raise ValueError(f"PongPlayer reads frames of {list(FRAME_SHAPE)}, got {list(observation.shape)}")
-        ball, paddle = find_ball(observation), find_paddle(observation)
-        self._follow(ball, rng)
-        move = self._steer(paddle)
-        self._paddle = paddle
+        self._follow(find_ball(observation), rng)
+        paddle = find_paddle(observation)
+        self._paddle = [] if paddle is None else [*self._paddle[-2:], paddle]
+        push = self._push() if self._paddle else 0
         fire = rng.random() < 0.2
-        return {0: FIRE if fire else NOOP, -1: UP_FIRE if fire else UP, 1: DOWN_FIRE if fire else DOWN}[move]
+        return {0: FIRE if fire else NOOP, -1: UP_FIRE if fire else UP, 1: DOWN_FIRE if fire else DOWN}[push]
 
     def _follow(self, ball: tuple[float, float] | None, rng: np.random.Generator) -> None:
         """Note the ball's place, and its speed in columns and rows per step."""
         old, self._ball = self._ball, ball
-        if ball is None or old is None:
-            self._speed = None
-            return
-        speed = (ball[0] - old[0], ball[1] - old[1])
-        if self._speed is not None and self._speed[0] > 0 > speed[0]:
-            self._offset = _draw_offset(rng)  # returned: aim differently next time
-        self._speed = speed
+        before, self._speed = self._speed, None
+        if ball is not None and old is not None:
+            self._speed = (ball[0] - old[0], ball[1] - old[1])
+        came = before is not None and before[0] > 0
+        if came and (self._speed is None or self._speed[0] <= 0):
+            self._aim = draw_aim(rng)  # returned or missed: aim differently next time
 
-    def _steer(self, paddle: float | None) -> int:
-        """-1 up, 1 down, 0 stay: towards the target, unless the paddle coasts there by itself."""
-        if paddle is None:
-            return 0
-        speed = 0.0 if self._paddle is None else paddle - self._paddle
-        rest = paddle + float(np.clip(1.2 * speed, -8.0, 8.0))
-        error = self._target() - rest
-        return 0 if abs(error) <= 5.5 else int(np.sign(error))
+    def _push(self) -> int:
+        """-1 up, 1 down, 0 none: the first of the pushes that bring the paddle closest to the target in time."""
+        target, steps = self._target()
+        cost = 0.3 * np.abs(_PLANS).sum(1)
+        for n in (steps, steps + 1):  # the ball arrives between these two
+            ages = np.clip(np.arange(n, n - _PLANS.shape[1], -1), 0, 3)  # steps since each planned push
+            cost = cost + np.abs(self._paddle[-1] + self._coming(n) + _PLANS @ _MOVED[ages] - target)
+        return int(_PLANS[cost.argmin(), 0])
 
-    def _target(self) -> float:
-        """Row for the paddle's centre: where the ball arrives, or the middle while it goes away."""
+    def _target(self) -> tuple[float, int]:
+        """Row for the paddle's centre and steps until then: where the ball arrives, or the middle meanwhile."""
         if self._ball is None or self._speed is None or self._speed[0] <= 0:
-            return (_TOP + _BOTTOM) / 2
-        steps = max(_REACH - self._ball[0], 0.0) / self._speed[0]
-        return bounce(self._ball[1] + steps * self._speed[1]) + self._offset
+            return (_TOP + _BOTTOM) / 2, _PLANS.shape[1]
+        time = max(_REACH - self._ball[0], 0.0) / self._speed[0]
+        steps = int(np.clip(time, 1, _PLANS.shape[1]))
+        return bounce(self._ball[1] + time * self._speed[1]) + self._aim, steps
+
+    def _coming(self, steps: int) -> float:
+        """Rows that earlier pushes still move the paddle within so many steps."""
+        if len(self._paddle) < 3:
+            return 0.0
+        moves = np.diff(self._paddle)[::-1]  # the latest first
+        seen = np.stack([_PLANS[:, :3] @ _STEP, _PLANS[:, 1:4] @ _STEP], 1)
+        error = np.abs(seen - moves).sum(1) + 0.1 * np.abs(_PLANS).sum(1)
+        latest = _PLANS[error.argmin()]
+        ages = np.minimum(np.arange(1, 5) + steps, 3)
+        return float(latest @ (_MOVED[ages] - _MOVED[np.minimum(np.arange(1, 5), 3)]))
 
 
 def bounce(row: float) -> float:
@@ -118,5 +137,6 @@ def find_paddle(frame: np.ndarray) -> float | None:
     return float(top) + _HALF
 
 
-def _draw_offset(rng: np.random.Generator) -> float:
-    return float(rng.uniform(-4.0, 4.0))
+def draw_aim(rng: np.random.Generator) -> float:
+    """Rows by which the paddle's centre shall be off the ball: returned near an edge, a ball is fast and steep."""
+    return float(rng.choice([-1, 1]) * rng.uniform(2.0, 3.8))

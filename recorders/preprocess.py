@@ -70,6 +70,4 @@ class PreprocessFrames(gymnasium.ObservationWrapper, RecordConstructorArgs):
 
 def is_picture(space: gymnasium.Space[Any]) -> bool:
     """Whether a space holds colour pictures, uint8 [H, W, 3]."""
-    return (
-        isinstance(space, Box) and space.dtype == np.uint8 and len(space.shape) == 3 and space.shape[-1] == 3
-    )
+    return isinstance(space, Box) and space.dtype == np.uint8 and len(space.shape) == 3 and space.shape[-1] == 3

@@ -196,11 +196,7 @@ def open_recording(path: str | Path) -> Recording:
         RecordingError: if there is no recording, a newer program wrote it, it is empty or segments differ.
     """
     path = Path(path)
-    folders = (
-        [path]
-        if (path / JOURNAL).is_file()
-        else sorted(file.parent for file in path.glob(f"seg-*/{JOURNAL}"))
-    )
+    folders = [path] if (path / JOURNAL).is_file() else sorted(file.parent for file in path.glob(f"seg-*/{JOURNAL}"))
     folders = [folder for folder in folders if folder.suffix != ".tmp"]
     if not folders:
         what = "does not exist" if not path.exists() else "holds no segment (seg-*/journal.jsonl)"

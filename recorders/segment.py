@@ -81,9 +81,7 @@ class RolloutWriter:
         self._return = 0.0
         self._open = self._closed = False
 
-    def begin(
-        self, seed: int | None = None, arrays: Mapping[str, np.ndarray] | None = None, **meta: Any
-    ) -> int:
+    def begin(self, seed: int | None = None, arrays: Mapping[str, np.ndarray] | None = None, **meta: Any) -> int:
         """Start an episode.
 
         Args:
