@@ -26,7 +26,7 @@ def save_tiny_world(folder: Path, ends: bool = False) -> Path:
         model.outcome.termination.weight.zero_()
         model.outcome.termination.bias.fill_(1.0 if ends else -1.0)
     card = {
-        "name": "Tiny", "fps": game.fps, "game": game_card(teacher), "licence": "CC0-1.0",
+        "name": folder.name, "fps": game.fps, "game": game_card(teacher), "licence": "CC0-1.0",
         "actions": {"n": 6, "meanings": action_meanings(teacher), "keys": game.keys},
     }  # fmt: skip
     rng = np.random.default_rng(0)
