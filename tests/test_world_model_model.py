@@ -10,7 +10,7 @@ from world_model.cache import FrameCache
 
 def tiny(**changes: object) -> WorldModelConfig:
     sizes = {"height": 8, "width": 12, "patch": [4, 4], "dim": 16, "layers": 4, "heads": 2, "num_actions": 3,
-             "window": 4, "temporal_every": 2, "history": 2}
+             "window": 4, "temporal_every": 2, "history": 2, "action_memory": 2}
     return WorldModelConfig(**(sizes | changes))  # type: ignore[arg-type]
 
 
@@ -29,6 +29,11 @@ def random_clip(config: WorldModelConfig, frames: int, dtype: torch.dtype = torc
     x = torch.randn(2, frames, config.height, config.width, 3, generator=generator).to(dtype)
     levels = torch.rand(2, frames, generator=generator).to(dtype)
     return x, levels, torch.randint(config.num_actions, (2, frames), generator=generator)
+
+
+def leading(actions: Tensor, start: int, stop: int) -> Tensor:
+    """Actions of frames start..stop-1 behind the two before them; 3 is the unknown action."""
+    return torch.cat([torch.full((2, 2), 3), actions], 1)[:, start : stop + 2]
 
 
 @pytest.mark.parametrize("changed", [1, 3, 5])
@@ -79,11 +84,11 @@ def test_cached_steps_equal_the_whole_clip(window: int, sinks: int, history: int
         times = torch.zeros(2, i + 1, dtype=torch.float64)
         times[:, i] = levels[:, i]
         whole = model(clip, times, actions[:, : i + 1])[0][:, -1:]
-        cached, _ = model.forward_cached(x[:, i : i + 1], before, levels[:, i : i + 1], actions[:, i : i + 1],
+        cached, _ = model.forward_cached(x[:, i : i + 1], before, levels[:, i : i + 1], leading(actions, i, i + 1),
                                          cache.time, cache.read())
         assert torch.allclose(whole, cached, atol=1e-5), i
         fresh: list[tuple[Tensor, Tensor]] = []
-        model.forward_cached(x[:, i : i + 1], before, torch.zeros(2, 1, dtype=torch.float64), actions[:, i : i + 1],
+        model.forward_cached(x[:, i : i + 1], before, torch.zeros(2, 1, dtype=torch.float64), leading(actions, i, i + 1),
                              cache.time, cache.read(), fresh)
         cache.append(fresh)
         before = torch.cat([before, x[:, i : i + 1]], 1)[:, 1:] if history else before
@@ -96,13 +101,13 @@ def test_frames_in_flight_together_equal_the_whole_clip() -> None:
     cache, before = FrameCache(model, 2), torch.zeros(2, 2, 8, 12, 3, dtype=torch.float64)
     for i in range(3):
         fresh: list[tuple[Tensor, Tensor]] = []
-        model.forward_cached(x[:, i : i + 1], before, levels[:, i : i + 1], actions[:, i : i + 1], cache.time,
+        model.forward_cached(x[:, i : i + 1], before, levels[:, i : i + 1], leading(actions, i, i + 1), cache.time,
                              cache.read(), fresh)
         cache.append(fresh)
         before = torch.cat([before, x[:, i : i + 1]], 1)[:, 1:]
     # two frames in flight see 3 committed ones: still inside the window of 4 for the first, the second drops one
     whole = model(x[:, :4], levels[:, :4], actions[:, :4])[0][:, 3:]
-    both = model.forward_cached(x[:, 3:], before, levels[:, 3:], actions[:, 3:], cache.time, cache.read())[0]
+    both = model.forward_cached(x[:, 3:], before, levels[:, 3:], leading(actions, 3, 5), cache.time, cache.read())[0]
     assert torch.allclose(both[:, :1], whole, atol=1e-5)
 
 

@@ -34,6 +34,8 @@ class WorldModelConfig:
     products: int = 8
     """(rows x columns x colour) products a patch is drawn with, besides a plain linear map"""
     num_actions: int = 6
+    action_memory: int = 3
+    """earlier actions a frame is told besides the one that leads to it"""
     reward_values: list[float] = field(default_factory=lambda: [-1.0, 0.0, 1.0])
     """rewards the world can give, ascending"""
     dim: int = 256
@@ -60,7 +62,7 @@ class WorldModelConfig:
             value = getattr(self, name)
             if not isinstance(value, int) or not 1 <= value <= high:
                 raise ValueError(f"{name} must be an integer from 1 to {high}, got {value!r}")
-        for name in ("history", "sinks"):
+        for name in ("history", "sinks", "action_memory"):
             if not 0 <= getattr(self, name) <= 64:
                 raise ValueError(f"{name} must be from 0 to 64, got {getattr(self, name)!r}")
         if len(self.patch) != 2 or min(self.patch) < 1 or self.height % self.patch[0] or self.width % self.patch[1]:
@@ -110,7 +112,7 @@ class WorldModel(nn.Module):
         self.tokenizer = PatchTokenizer(config.height, config.width, config.patch, config.dim, config.history,
                                         config.products)
         condition_dim = config.dim // 2
-        self.conditioning = Conditioning(config.num_actions, condition_dim)
+        self.conditioning = Conditioning(config.num_actions, condition_dim, config.action_memory)
         self.blocks = nn.ModuleList(
             Block(config.dim, config.heads, config.mlp_ratio, condition_dim) for _ in range(config.layers))
         self.final = nn.Linear(condition_dim, 2 * config.dim)
@@ -153,7 +155,8 @@ class WorldModel(nn.Module):
                 apply_rope(q, cos, sin), apply_rope(k, cos, sin), v, window=window, sinks=sinks)
 
         attends = [attend_in(window) for window in self.config.windows]
-        return self._run(self.tokenizer.embed(patches, before), levels, actions, attends)
+        condition = self.conditioning(levels, self._after_unknown(actions))
+        return self._run(self.tokenizer.embed(patches, before), condition, attends)
 
     def forward_teacher(self, context: Tensor, noisy: Tensor, levels: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
         """Every frame of a clip drawn from its own clean past, all in one pass (ACDiT, arXiv:2412.07720).
@@ -183,9 +186,10 @@ class WorldModel(nn.Module):
                 apply_rope(q, cos, sin), apply_rope(k, cos, sin), v, window=window, sinks=sinks)
 
         attends = [attend_in(window) for window in self.config.windows]
-        levels = torch.cat([torch.zeros_like(levels), levels], 1)
-        actions = torch.cat([actions[:, :-1], actions[:, 1:]], 1)
-        return self._run(tokens, levels, actions, attends, skip=frames)
+        known = self._after_unknown(actions)
+        condition = torch.cat([self.conditioning(torch.zeros_like(levels), known[:, :-1]),
+                               self.conditioning(levels, known[:, 1:])], 1)
+        return self._run(tokens, condition, attends, skip=frames)
 
     def forward_cached(
         self, x: Tensor, before: Tensor, levels: Tensor, actions: Tensor, time: int, cache: list[CachedKeys],
@@ -196,7 +200,8 @@ class WorldModel(nn.Module):
         Args:
             x: [B, F, H, W, 3] frames in flight at their levels, oldest first.
             before: [B, history, H, W, 3] the committed frames just before them, oldest first.
-            levels, actions: [B, F].
+            levels: [B, F].
+            actions: int64 [B, action_memory + F], those that led to the committed frames just before come first.
             time: position of the first frame in flight on the time axis on which the cached keys were rotated.
             cache: one entry per layer.
             fresh: if given, each layer's un-rotated (k, v), [B, F, N, H, D/H], is appended to it.
@@ -218,7 +223,11 @@ class WorldModel(nn.Module):
             return attend
 
         tokens = self.tokenizer.embed(patches[:, history:], shifted)
-        return self._run(tokens, levels, actions, [attend_to(layer) for layer in cache])
+        return self._run(tokens, self.conditioning(levels, actions), [attend_to(layer) for layer in cache])
+
+    def _after_unknown(self, actions: Tensor) -> Tensor:
+        """Put `action_memory` unknown actions before those of a clip, int64 [B, T] -> [B, action_memory + T]."""
+        return F.pad(actions, (self.config.action_memory, 0), value=self.null_action)
 
     def _damped(self, x: Tensor, levels: Tensor) -> Tensor:
         """Patches of frames, the noisier the smaller: x [B, T, H, W, 3], levels [B, T] -> [B, T, N, E].
@@ -233,9 +242,9 @@ class WorldModel(nn.Module):
         dtype = torch.get_autocast_dtype(x.device.type) if torch.is_autocast_enabled(x.device.type) else x.dtype
         return cos.to(dtype), sin.to(dtype)
 
-    def _run(self, tokens: Tensor, levels: Tensor, actions: Tensor, attends: list[Attend], skip: int = 0) -> tuple[Tensor, Tensor]:
+    def _run(self, tokens: Tensor, condition: Tensor, attends: list[Attend], skip: int = 0) -> tuple[Tensor, Tensor]:
         """All blocks, then the picture of frames `skip` and later."""
-        condition = F.silu(self.conditioning(levels, actions))
+        condition = F.silu(condition)
         for block, attend in zip(self.blocks, attends, strict=True):
             tokens = block(tokens, condition, attend)
         shift, scale = self.final(condition[:, skip:])[:, :, None].chunk(2, -1)

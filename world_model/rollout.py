@@ -21,6 +21,8 @@ class WorldState:
     cache: FrameCache
     recent: Tensor
     """[B, history, H, W, 3] the last committed frames in model units, oldest first; zeros before the start"""
+    actions: Tensor
+    """int64 [B, action_memory] actions that led to the last committed frames; the null action before the start"""
     seeds: list[int]
     """one per rollout"""
     frame: int
@@ -28,7 +30,7 @@ class WorldState:
 
     def clone(self) -> "WorldState":
         """An independent copy: stepping one does not touch the other."""
-        return WorldState(self.cache.clone(), self.recent.clone(), list(self.seeds), self.frame)
+        return WorldState(self.cache.clone(), self.recent.clone(), self.actions.clone(), list(self.seeds), self.frame)
 
 
 class World:
@@ -104,7 +106,8 @@ class World:
             raise ValueError(f"need {len(frames)} non-negative seeds, got {seeds}")
         history, shape = self.model.config.history, self.observation_shape
         recent = torch.zeros(len(frames), history, *shape, device=self.device)
-        state = WorldState(FrameCache(self.model, len(frames)), recent, [int(s) for s in seeds], 0)
+        past = torch.full((len(frames), self.model.config.action_memory), self.model.null_action, device=self.device)
+        state = WorldState(FrameCache(self.model, len(frames)), recent, past, [int(s) for s in seeds], 0)
         leading = np.concatenate([np.full((len(frames), 1), self.model.null_action), actions], 1)
         x = self.model.scaler.encode(torch.from_numpy(frames).to(self.device))
         for i in range(x.shape[1]):
@@ -142,6 +145,7 @@ class World:
     def _look(self, x: Tensor, state: WorldState, times: Tensor, actions: Tensor, cache: list[CachedKeys],
               fresh: list[tuple[Tensor, Tensor]] | None = None) -> tuple[Tensor, Tensor]:
         """The network on frames in flight: x [B, F, H, W, 3], times and actions [B, F]."""
+        actions = torch.cat([state.actions, actions], 1)
         return self.model.forward_cached(
             x.to(self.dtype), state.recent.to(self.dtype), times, actions, state.cache.time, cache, fresh)
 
@@ -153,6 +157,8 @@ class World:
         state.cache.append(fresh)
         if state.recent.shape[1]:
             state.recent = torch.cat([state.recent[:, 1:], x], 1)
+        if state.actions.shape[1]:
+            state.actions = torch.cat([state.actions[:, 1:], actions], 1)
         state.frame += 1
         return tokens
 

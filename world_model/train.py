@@ -5,7 +5,7 @@ Run it again with the same `out` to go on from the last checkpoint, after a kill
 
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from recorders import Episode, Recording, RecordingError, open_recording
 
 from . import allocator
-from .checkpoint import save_world
+from .checkpoint import WorldError, load_world, save_world
 from .clips import ClipSource
 from .contexts import Contexts
 from .flops import peak_flops, training_flops
@@ -51,6 +51,8 @@ class TrainConfig:
     """share of the episodes, the last ones, kept from training and used for samples and contexts"""
     contexts: int = 64
     """starting clips shipped with the world"""
+    init: str = ""
+    """folder of a world whose weights are the starting point; empty: start from nothing"""
     device: str = "auto"
     threads: int = 0
     """CPU threads; 0 takes all"""
@@ -79,6 +81,8 @@ def train(config: TrainConfig) -> Path:
                         config.trainer.event_share, config.trainer.seed)
     model = WorldModel(config.model)
     model.scaler.mean.copy_(torch.from_numpy(source.mean_picture()[0]))
+    if config.init:
+        start_from(model, config.init)
     trainer = Trainer(model.to(device), source, config.sampler, config.trainer, out)
     clips = draw_contexts(source, heldout, config.contexts, config.model.window)
 
@@ -100,6 +104,18 @@ def fit_to_recording(config: WorldModelConfig, recording: Recording) -> None:
     config.num_actions = int(recording.meta["game"]["action_space"]["n"])
     config.reward_values = sorted({float(r) for r in np.unique(recording.rewards)} | {0.0})
     config.__post_init__()
+
+
+def start_from(model: WorldModel, folder: str) -> None:
+    """Copy the weights of a world of the same sizes into `model`.
+
+    Raises:
+        ValueError: if its sizes differ.
+    """
+    other = load_world(folder, dtype="fp32").model
+    if other.config != model.config:
+        raise ValueError(f"init={folder} has other sizes: {asdict(other.config)}, this run has {asdict(model.config)}")
+    model.load_state_dict(other.state_dict())
 
 
 def split(episodes: list[Episode], share: float) -> tuple[list[Episode], list[Episode]]:
@@ -155,7 +171,7 @@ def main(cfg: DictConfig) -> None:
     try:
         config: TrainConfig = OmegaConf.to_object(cfg)  # type: ignore[assignment]
         print(f"world: {train(config)}")
-    except (RecordingError, TrainStateError, ValueError) as error:
+    except (RecordingError, TrainStateError, WorldError, ValueError) as error:
         print(f"train: {error}", file=sys.stderr)
         sys.exit(2)
 

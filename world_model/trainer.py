@@ -78,7 +78,7 @@ class Trainer:
     def run(self, report: Callable[[int], None] | None = None) -> None:
         """Train to the configured step, saving and reporting on the way; `report(step)` draws samples."""
         saved = reported = time.monotonic()
-        bar = tqdm(total=self.config.steps, initial=self.step, desc="train", dynamic_ncols=True)
+        bar = tqdm(total=self.config.steps, initial=self.step, desc="train", dynamic_ncols=True, mininterval=2.0)
         with open(self.out / "metrics.jsonl", "a") as log:
             while self.step < self.config.steps:
                 begun = time.perf_counter()
@@ -110,7 +110,7 @@ class Trainer:
         self.step += 1
         update_average(self.average, self.model, self.step, self.config.average)
         return {"step": self.step, "mode": mode, "lr": fraction} | {
-            k: round(float(v), 6) if isinstance(v, Tensor) else v for k, v in record.items()}
+            k: round(float(v.detach()), 6) if isinstance(v, Tensor) else v for k, v in record.items()}
 
     def _losses(self, mode: str, clips: Clips, generator: torch.Generator) -> dict[str, Any]:
         frames, actions = clips.frames.to(self.device), clips.actions.to(self.device)

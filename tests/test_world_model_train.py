@@ -1,0 +1,167 @@
+"""Training: it learns, resumes to the step, ships a world, and says what is wrong with its inputs."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from recorders import RolloutWriter, open_recording
+from world_model import WorldModelConfig, load_world
+from world_model.clips import ClipSource
+from world_model.optimizer import OptimizerConfig
+from world_model.sampler import SamplerConfig
+from world_model.train import TrainConfig, split, train
+from world_model.train_state import TrainStateError, load_state
+from world_model.trainer import TrainerConfig
+
+TINY = {"patch": [4, 4], "dim": 16, "layers": 2, "heads": 2, "window": 3, "temporal_every": 2, "products": 2}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six episodes of a square that a 3-action game moves left, right or not; a reward at either edge."""
+    path = tmp_path_factory.mktemp("data") / "square"
+    game = {"id": "Square", "fps": 10, "action_space": {"n": 3}, "action_meanings": ["NOOP", "LEFT", "RIGHT"],
+            "keys": {}}
+    rng = np.random.default_rng(0)
+    with RolloutWriter(path, (8, 12, 3), meta={"game": game}) as writer:
+        for episode in range(6):
+            place = 5
+            writer.begin(seed=episode)
+            for step in range(40):
+                action = int(rng.integers(3))
+                moved = int(np.clip(place + (0, -2, 2)[action], 0, 10))
+                reward = float(moved in (0, 10) and moved != place) * (1 if moved else -1)
+                writer.add(picture(place), action, reward, step == 39, False)
+                place = moved
+            writer.end(picture(place))
+    return path
+
+
+def picture(place: int) -> np.ndarray:
+    frame = np.full((8, 12, 3), 40, np.uint8)
+    frame[2:6, place : place + 2] = (220, 60, 60)
+    return frame
+
+
+def config(data: Path, out: Path, **changes: object) -> TrainConfig:
+    trainer = TrainerConfig(**({"steps": 8, "batch": 4, "frames": 4, "save_seconds": 1e9} | changes))  # type: ignore[arg-type]
+    return TrainConfig(data=str(data), out=str(out), heldout=0.2, contexts=5, device="cpu", trainer=trainer,
+                       model=WorldModelConfig(height=8, width=12, **TINY), sampler=SamplerConfig(steps=2))
+
+
+def weights(out: Path) -> dict[str, torch.Tensor]:
+    state = load_state(out)
+    assert state is not None
+    return state[1]["model"]
+
+
+def test_it_learns_and_ships_a_world(data: Path, tmp_path: Path) -> None:
+    settings = config(data, tmp_path, steps=150, precision="fp32", batch=8)
+    settings.trainer.optimizer = OptimizerConfig(matrix_lr=0.02, lr=0.01, warmup=10)
+    folder = train(settings)
+    log = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    teacher = [entry["picture"] for entry in log if entry["mode"] == "teacher"]
+    assert np.mean(teacher[-10:]) < 0.5 * np.mean(teacher[:10])
+    world = load_world(folder)
+    assert world.contexts.frames.shape == (5, 3, 8, 12, 3)
+    assert world.card["trained"]["steps"] == 150 and world.model.config.reward_values == [-1.0, 0.0, 1.0]
+    state = world.start(world.contexts.frames[0], world.contexts.actions[0], 0)
+    assert world.step(state, 1)[0].shape == (8, 12, 3)
+
+
+def test_a_run_in_two_parts_equals_a_run_in_one(data: Path, tmp_path: Path) -> None:
+    train(config(data, tmp_path / "whole", precision="fp32"))
+    first = config(data, tmp_path / "parts", precision="fp32")
+    first.trainer.steps = 5
+    first.trainer.optimizer.decay = 0.0
+    second = config(data, tmp_path / "parts", precision="fp32")
+    second.trainer.optimizer.decay = 0.0
+    train(first)
+    train(second)
+    whole = config(data, tmp_path / "plain", precision="fp32")
+    whole.trainer.optimizer.decay = 0.0
+    train(whole)
+    for name, tensor in weights(tmp_path / "plain").items():
+        assert torch.equal(tensor, weights(tmp_path / "parts")[name]), name
+
+
+def test_a_killed_run_goes_on_from_its_checkpoint(data: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "world_model.train", f"data={data}", f"out={tmp_path}", "contexts=2",
+               "trainer.steps=100000", "trainer.batch=2", "trainer.frames=3", "trainer.save_seconds=0.2",
+               "device=cpu", "threads=1", *(f"model.{k}={v}".replace(" ", "") for k, v in TINY.items())]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                               cwd=Path(__file__).parent.parent)
+    deadline = time.monotonic() + 120
+    while load_state(tmp_path) is None and time.monotonic() < deadline:
+        time.sleep(0.2)
+    time.sleep(0.5)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    state = load_state(tmp_path)
+    assert state is not None
+    again = config(data, tmp_path, steps=state[0] + 2, batch=2, frames=3)
+    again.contexts = 2
+    train(again)
+    finished = load_state(tmp_path)
+    assert finished is not None and finished[0] >= state[0] + 2
+
+
+def test_training_goes_on_from_the_weights_of_a_world(data: Path, tmp_path: Path) -> None:
+    folder = train(config(data, tmp_path / "a"))
+    onward = config(data, tmp_path / "b", steps=2)
+    onward.init = str(folder)
+    onward.trainer.optimizer.matrix_lr = onward.trainer.optimizer.lr = 0.0
+    train(onward)
+    for name, tensor in load_world(folder, dtype="fp32").model.named_parameters():
+        assert torch.allclose(tensor, weights(tmp_path / "b")[name], atol=1e-6), name
+    onward.model.layers = 3
+    onward.out = str(tmp_path / "c")
+    with pytest.raises(ValueError, match="has other sizes"):
+        train(onward)
+
+
+def test_clips_align_actions_and_rewards_with_the_frames_they_lead_to(data: Path) -> None:
+    recording = open_recording(data)
+    source = ClipSource(recording, recording.episodes, [-1.0, 0.0, 1.0], 3, event_share=0.5, progress=False)
+    clips = source.batch(step=0, size=32, frames=6)
+    for frames, actions, rewards in zip(clips.frames.numpy(), clips.actions.numpy(), clips.rewards.numpy(), strict=True):
+        places = [int(np.argmax(frame[3, :, 0] > 100)) for frame in frames]
+        for i in range(1, 6):
+            expected = int(np.clip(places[i - 1] + (0, -2, 2)[actions[i]], 0, 10))
+            assert places[i] == expected
+            moved = places[i] != places[i - 1]
+            assert rewards[i] - 1 == (moved and places[i] == 10) - (moved and places[i] == 0)
+    again = source.batch(step=0, size=32, frames=6)
+    assert torch.equal(clips.frames, again.frames)
+    assert not torch.equal(clips.frames, source.batch(step=1, size=32, frames=6).frames)
+
+
+def test_clips_never_cross_episodes_and_events_are_oversampled(data: Path) -> None:
+    recording = open_recording(data)
+    training, heldout = split(recording.episodes, 0.2)
+    assert len(training) == 5 and len(heldout) == 1
+    plain = ClipSource(recording, training, [-1.0, 0.0, 1.0], 3, event_share=0.0, progress=False)
+    rich = ClipSource(recording, training, [-1.0, 0.0, 1.0], 3, event_share=1.0, progress=False)
+    assert (plain.batch(0, 200, 5).actions[:, 1:] < 3).all()
+    assert ((rich.batch(0, 100, 5).rewards != 1).any(1) | (rich.batch(0, 100, 5).terminated > 0).any(1)).all()
+    with pytest.raises(ValueError, match="no episode of this recording holds 99 frames"):
+        plain.batch(0, 1, 99)
+
+
+def test_inputs_that_cannot_be_used_are_named(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "state.safetensors").write_bytes(b"not a state")
+    with pytest.raises(TrainStateError, match="not a training state this version can resume"):
+        train(config(data, tmp_path))
+    command = [sys.executable, "-m", "world_model.train", f"data={tmp_path / 'none'}", f"out={tmp_path / 'run'}"]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent.parent)
+    assert result.returncode == 2 and result.stderr.startswith("train: ") and "Traceback" not in result.stderr
+    with pytest.raises(ValueError, match="precision must be auto, bf16 or fp32, got 'int8'"):
+        TrainerConfig(precision="int8")
