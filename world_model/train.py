@@ -125,10 +125,14 @@ def split(episodes: list[Episode], share: float) -> tuple[list[Episode], list[Ep
 
 
 def draw_contexts(source: ClipSource, episodes: list[Episode], count: int, frames: int) -> Contexts:
-    """Starting clips evenly spread over the given episodes, the same ones every time."""
-    usable = [e for e in episodes if e.stop - e.start > 2 * frames]
+    """Starting clips evenly spread over the given episodes, the same ones every time.
+
+    The first second or so of an episode is left out: games open with pictures that play never shows again.
+    """
+    opening = 20 if max(e.stop - e.start for e in episodes) > 40 + 2 * frames else 0
+    usable = [e for e in episodes if e.stop - e.start > opening + 2 * frames]
     rng = np.random.default_rng(0)
-    starts = [int(rng.integers(e.start, e.stop - 2 * frames))
+    starts = [int(rng.integers(e.start + opening, e.stop - 2 * frames))
               for e in (usable[i % len(usable)] for i in range(count))]
     rows = np.array(starts)[:, None] + np.arange(frames)
     return Contexts(source.frames[rows], source.actions[rows][:, 1:])
