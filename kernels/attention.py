@@ -125,7 +125,7 @@ def cached_attention(q: Tensor, k: Tensor, v: Tensor, past_k: Tensor, past_v: Te
         [B, F, P, H, D]; committed frames are visible to every frame in flight.
     """
     _check(q, k, v)
-    frames, tokens = q.shape[1], q.shape[2]
+    frames = q.shape[1]
     outputs = []
     for f in range(frames):  # unmasked calls over growing key sets: faster on a CPU than one masked call
         keys = torch.cat([past_k, k[:, : f + 1].flatten(1, 2)], 1).transpose(1, 2)
@@ -135,7 +135,7 @@ def cached_attention(q: Tensor, k: Tensor, v: Tensor, past_k: Tensor, past_v: Te
 
 
 def _sdpa(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
-    """torch's attention, [..., H, L, D], in the dtype that is fastest where it runs.
+    """Torch's attention, [..., H, L, D], in the dtype that is fastest where it runs.
 
     On CPUs without AMX the bfloat16 kernel is slower than float32 (forward + backward of 40 x 360 tokens:
     68 against 48 ms), so there it runs in float32 and the result is cast back.
@@ -169,7 +169,7 @@ def _started(frames: int, window: int, tokens: int, device: torch.device) -> Ten
 
 def _framewise(q: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
     """One unshared key set per frame. q [B, T, P, H, D], keys [B, T, L, H, D], mask [T, L] -> like q."""
-    batch, frames = q.shape[:2]
+    batch = q.shape[0]
     query, key, value = (x.flatten(0, 1).transpose(1, 2) for x in (q, keys, values))  # [B*T, H, L, D]
     bias = mask.repeat(batch, 1)[:, None, None, :]
     out = _sdpa(query, key, value, bias)

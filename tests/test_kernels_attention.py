@@ -87,7 +87,8 @@ def test_cached_attention_equals_whole_clip_attention(committed: int) -> None:
     whole = frame_attention_reference(q, k, v, window=5)
     past = [x[:, :committed].flatten(1, 2) for x in (k, v)]
     shuffled = torch.randperm(past[0].shape[1], generator=torch.Generator().manual_seed(0))
-    out = cached_attention(q[:, committed:], k[:, committed:], v[:, committed:], past[0][:, shuffled], past[1][:, shuffled])
+    flight = [x[:, committed:] for x in (q, k, v)]
+    out = cached_attention(*flight, past[0][:, shuffled], past[1][:, shuffled])
     assert relative_rms(out.double(), whole[:, committed:]) < 1e-6
 
 
@@ -112,5 +113,5 @@ def test_shapes_that_do_not_belong_together_are_refused() -> None:
         frame_attention(x, x, x, window=0)
     with pytest.raises(ValueError, match="clean and noisy frames in equal number, got 3"):
         teacher_attention(*[torch.zeros(1, 3, 3, 1, 4)] * 3, window=2)
-    with pytest.raises(ValueError, match="one entry|3 axes"):
+    with pytest.raises(ValueError, match="must end in 2 axes"):
         axial_angles(torch.zeros(4, 2), [1, 1, 1])

@@ -41,7 +41,7 @@ def test_the_real_game_scores_perfectly_against_itself(scenarios: list[Scenario]
     real = np.stack([s.real_frames for s in scenarios])
     rewards = np.stack([s.rewards for s in scenarios])
     ends = np.stack([s.terminated for s in scenarios])
-    figures = compare(real, rewards, ends, real, rewards, ends, pong=True)
+    figures = compare((real, rewards, ends), (real, rewards, ends), pong=True)
     assert figures["curves"]["horizon"] == [1, 4]
     assert figures["curves"]["psnr"] == [60.0, 60.0]
     assert figures["curves"]["paddle_px"] == [0.0, 0.0]

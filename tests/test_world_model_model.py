@@ -24,7 +24,9 @@ def random_model(config: WorldModelConfig, dtype: torch.dtype = torch.float64) -
     return model.to(dtype).eval()
 
 
-def random_clip(config: WorldModelConfig, frames: int, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, Tensor]:
+def random_clip(
+    config: WorldModelConfig, frames: int, dtype: torch.dtype = torch.float64
+) -> tuple[Tensor, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(1)
     x = torch.randn(2, frames, config.height, config.width, 3, generator=generator).to(dtype)
     levels = torch.rand(2, frames, generator=generator).to(dtype)
@@ -88,8 +90,8 @@ def test_cached_steps_equal_the_whole_clip(window: int, sinks: int, history: int
                                          cache.time, cache.read())
         assert torch.allclose(whole, cached, atol=1e-5), i
         fresh: list[tuple[Tensor, Tensor]] = []
-        model.forward_cached(x[:, i : i + 1], before, torch.zeros(2, 1, dtype=torch.float64), leading(actions, i, i + 1),
-                             cache.time, cache.read(), fresh)
+        clean, told = torch.zeros(2, 1, dtype=torch.float64), leading(actions, i, i + 1)
+        model.forward_cached(x[:, i : i + 1], before, clean, told, cache.time, cache.read(), fresh)
         cache.append(fresh)
         before = torch.cat([before, x[:, i : i + 1]], 1)[:, 1:] if history else before
 

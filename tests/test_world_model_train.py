@@ -132,7 +132,8 @@ def test_clips_align_actions_and_rewards_with_the_frames_they_lead_to(data: Path
     recording = open_recording(data)
     source = ClipSource(recording, recording.episodes, [-1.0, 0.0, 1.0], 3, event_share=0.5, progress=False)
     clips = source.batch(step=0, size=32, frames=6)
-    for frames, actions, rewards in zip(clips.frames.numpy(), clips.actions.numpy(), clips.rewards.numpy(), strict=True):
+    arrays = (x.numpy() for x in (clips.frames, clips.actions, clips.rewards))
+    for frames, actions, rewards in zip(*arrays, strict=True):
         places = [int(np.argmax(frame[3, :, 0] > 100)) for frame in frames]
         for i in range(1, 6):
             expected = int(np.clip(places[i - 1] + (0, -2, 2)[actions[i]], 0, 10))

@@ -23,6 +23,7 @@ class RMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(dim))
 
     def forward(self, x: Tensor) -> Tensor:
+        """[..., D] -> [..., D], same dtype."""
         y = x.float()
         y = y * torch.rsqrt(y.square().mean(-1, keepdim=True) + 1e-6)
         return (y * self.weight.float()).to(x.dtype)
@@ -44,7 +45,7 @@ class Block(nn.Module):
         nn.init.zeros_(self.modulation.bias)
 
     def forward(self, x: Tensor, condition: Tensor, attend: Attend) -> Tensor:
-        """x [B, T, N, D], condition [B, T, condition_dim] (already through SiLU) -> [B, T, N, D]."""
+        """X [B, T, N, D], condition [B, T, condition_dim] (already through SiLU) -> [B, T, N, D]."""
         shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation(condition)[:, :, None].chunk(6, -1)
         q, k, v = self._project(modulate(x, shift1, scale1))
         x = x + gate1 * self.out(attend(q, k, v).flatten(-2))

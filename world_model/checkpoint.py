@@ -117,13 +117,11 @@ def _load(folder: Path, device: str, dtype: str, stamp: int, card_stamp: int) ->
 
 def _configs(folder: Path, card: dict[str, Any]) -> tuple[WorldModelConfig, SamplerConfig]:
     try:
-        configs = []
         for kind, key in ((WorldModelConfig, "model"), (SamplerConfig, "sampler")):
             unknown = set(card[key]) - {f.name for f in fields(kind)}
             if unknown:
                 raise ValueError(f"unknown {key} settings {sorted(unknown)}")
-            configs.append(kind(**card[key]))
-        return configs[0], configs[1]
+        return WorldModelConfig(**card["model"]), SamplerConfig(**card["sampler"])
     except (KeyError, TypeError, ValueError) as error:
         raise WorldError(f"{folder / CARD} has impossible sizes or settings: {error}") from error
 
@@ -139,7 +137,7 @@ def _read_weights(path: Path, config: WorldModelConfig, device: torch.device, dt
         raise WorldError(f"{path.parent / CARD} asks for more than {MAX_PARAMETERS:,} parameters; check its sizes")
     try:
         with safe_open(path, "pt") as file:
-            found = {name: torch.Size(file.get_slice(name).get_shape()) for name in file.keys()}
+            found = {name: torch.Size(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118  (a safetensors file is no dict)
             if found != expected:
                 wrong = sorted(k for k in expected.keys() | found.keys() if expected.get(k) != found.get(k))
                 raise WorldError(f"{path} does not fit {CARD}: {len(wrong)} tensors differ, first {wrong[0]} "

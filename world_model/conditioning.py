@@ -16,14 +16,16 @@ class Conditioning(nn.Module):
     first frame of an episode, for look-ahead, and for guidance.
     """
 
+    speeds: Tensor
+
     def __init__(self, num_actions: int, dim: int, memory: int, frequencies: int = 64):
         super().__init__()
         self.null_action = num_actions
         self.memory = memory
         self.action = nn.Embedding(num_actions + 1, dim)
         self.earlier = nn.ModuleList(nn.Embedding(num_actions + 1, dim) for _ in range(memory))
-        for table in self.earlier:
-            nn.init.zeros_(table.weight)
+        for weight in self.earlier.parameters():
+            nn.init.zeros_(weight)
         self.level = nn.Sequential(nn.Linear(2 * frequencies, dim), nn.SiLU(), nn.Linear(dim, dim))
         self.register_buffer("speeds", torch.exp(torch.linspace(0, math.log(1000.0), frequencies)), persistent=False)
 

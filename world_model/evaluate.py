@@ -23,7 +23,7 @@ from . import allocator
 from .chart import save_chart
 from .checkpoint import WorldError, load_world, write_card
 from .control import held_actions
-from .metrics import compare, free_run_figures
+from .metrics import Rollouts, compare, free_run_figures
 from .rollout import World
 from .scenarios import Scenario, collect_scenarios
 
@@ -99,21 +99,22 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
 
 def horizon_report(world: World, scenarios: list[Scenario], config: EvaluateConfig) -> dict[str, Any]:
     """The world and its baselines over the horizons."""
-    real = tuple(np.stack([getattr(s, name) for s in scenarios]) for name in ("real_frames", "rewards", "terminated"))
+    real = (np.stack([s.real_frames for s in scenarios]), np.stack([s.rewards for s in scenarios]),
+            np.stack([s.terminated for s in scenarios]))
     actions = np.stack([s.actions for s in scenarios])
     shuffled = np.roll(actions, 1, axis=0)
     last = np.stack([s.frames[-1] for s in scenarios])
     still = np.repeat(last[:, None], actions.shape[1], 1), np.zeros_like(real[1]), np.zeros_like(real[2])
     pong = config.env == PONG
     return {
-        "world": compare(*roll_out(world, scenarios, actions, config.batch), *real, pong),
-        "shuffled_actions": compare(*roll_out(world, scenarios, shuffled, config.batch), *real, pong),
-        "repeat_last": compare(*still, *real, pong),
+        "world": compare(roll_out(world, scenarios, actions, config.batch), real, pong),
+        "shuffled_actions": compare(roll_out(world, scenarios, shuffled, config.batch), real, pong),
+        "repeat_last": compare(still, real, pong),
     }
 
 
 def roll_out(world: World, scenarios: list[Scenario], actions: np.ndarray, batch: int,
-             progress: bool = True) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+             progress: bool = True) -> Rollouts:
     """Drawn frames [B, T, H, W, 3], rewards [B, T] and "ended by now" [B, T] of the world from each situation."""
     parts = []
     bar = tqdm(total=len(scenarios) * actions.shape[1], desc="world", disable=not progress, unit="step")

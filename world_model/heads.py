@@ -17,7 +17,7 @@ class OutcomeHead(nn.Module):
         self.termination = nn.Linear(dim, 1)
 
     def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """tokens [B, T, N, D] -> reward logits [B, T, R], termination logits [B, T]; float32."""
+        """Tokens [B, T, N, D] -> reward logits [B, T, R], termination logits [B, T]; float32."""
         tokens = self.norm(tokens)
         pooled = (self.score(tokens).float().softmax(2).to(tokens.dtype) * tokens).sum(2)
         hidden = torch.nn.functional.gelu(self.hidden(pooled))

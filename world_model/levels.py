@@ -35,7 +35,8 @@ class LevelConfig:
     def __post_init__(self) -> None:
         weights = [getattr(self, mode) for mode in MODES]
         if min(weights) < 0 or sum(weights) <= 0:
-            raise ValueError(f"level weights must not be negative and not all zero, got {dict(zip(MODES, weights))}")
+            got = dict(zip(MODES, weights, strict=True))
+            raise ValueError(f"level weights must not be negative and not all zero, got {got}")
 
 
 def fopp_tables(frames: int, levels: int) -> tuple[Tensor, Tensor]:

@@ -58,15 +58,13 @@ def object_errors(frames: np.ndarray, real: np.ndarray) -> dict[str, float]:
     }
 
 
-def compare(frames: np.ndarray, rewards: np.ndarray, ends: np.ndarray, real_frames: np.ndarray,
-            real_rewards: np.ndarray, real_ends: np.ndarray, pong: bool) -> dict[str, Any]:
-    """All figures of B rollouts of T steps: curves over the horizons and event scores.
+Rollouts = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""B rollouts of T steps: frames uint8 [B, T, H, W, 3], rewards float32 [B, T], bool [B, T] true from the end on"""
 
-    Args:
-        frames, real_frames: uint8 [B, T, H, W, 3].
-        rewards, real_rewards: float32 [B, T].
-        ends, real_ends: bool [B, T], true from the end on.
-    """
+
+def compare(drawn: Rollouts, real: Rollouts, pong: bool) -> dict[str, Any]:
+    """All figures of drawn rollouts against the real ones: curves over the horizons and event scores."""
+    (frames, rewards, ends), (real_frames, real_rewards, real_ends) = drawn, real
     horizons = [h for h in HORIZONS if h <= frames.shape[1]]
     curves: dict[str, Any] = {"horizon": horizons, "psnr": []}
     for h in horizons:

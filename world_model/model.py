@@ -129,7 +129,7 @@ class WorldModel(nn.Module):
         return self.conditioning.null_action
 
     def rotation(self, times: Tensor) -> tuple[Tensor, Tensor]:
-        """cos and sin of all tokens of frames at integer times [T]: [T, N, 1, planes] each."""
+        """Cos and sin of all tokens of frames at integer times [T]: [T, N, 1, planes] each."""
         if times.numel() and int(times.max()) >= len(self.rope_cos):
             return _rotation(self.config, times)
         return self.rope_cos[times], self.rope_sin[times]
@@ -252,7 +252,7 @@ class WorldModel(nn.Module):
 
 
 def _rotation(config: WorldModelConfig, times: Tensor) -> tuple[Tensor, Tensor]:
-    """cos and sin [T, N, 1, planes] of every token of frames at the given times [T]."""
+    """Cos and sin [T, N, 1, planes] of every token of frames at the given times [T]."""
     rows, cols = config.height // config.patch[0], config.width // config.patch[1]
     grid = torch.cartesian_prod(torch.arange(rows), torch.arange(cols)).to(times.device).reshape(1, -1, 2)
     when = times[:, None, None].expand(len(times), rows * cols, 1)

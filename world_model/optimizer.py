@@ -75,7 +75,8 @@ def split_parameters(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Para
     Muon's updates are equally large in all directions of a matrix. Between pixels and tokens that lets small rare
     things, a ball, be learned as fast as large common ones.
     """
-    matrices, others = [], []
+    matrices: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         inside = name.startswith(("blocks.", "tokenizer.project", "tokenizer.hidden", "tokenizer.pixels"))
         chosen = inside and parameter.dim() == 2 and "modulation" not in name

@@ -36,7 +36,7 @@ class LevelPlan:
 
     @property
     def update(self) -> np.ndarray:
-        """bool [passes, frames]: the frames that move to a lower level in a pass."""
+        """Bool [passes, frames]: the frames that move to a lower level in a pass."""
         return self.levels[1:] < self.levels[:-1]
 
     def live(self, row: int) -> tuple[int, int]:

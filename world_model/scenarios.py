@@ -7,7 +7,7 @@ import gymnasium
 import numpy as np
 from tqdm import tqdm
 
-from recorders import behaviour_for
+from recorders import Behaviour, behaviour_for
 
 
 @dataclass
@@ -54,14 +54,7 @@ def collect_scenarios(game: gymnasium.Env[Any, Any], env_id: str, meanings: list
         ended = False
         while not ended and len(scenarios) < count:
             gap = context + int(rng.integers(10, 120))
-            for _ in range(gap):
-                actions.append(player.act(frames[-1], rng))
-                frame, _, terminated, truncated, _ = game.step(actions[-1])
-                frames.append(frame)
-                ended = terminated or truncated
-                if ended:
-                    break
-            if ended:
+            if not _play_on(game, player, rng, frames, actions, gap):
                 break
             snapshot = save_game(game)
             scenario = _continue(game, player, rng, frames, actions, context, horizon, snapshot)
@@ -71,6 +64,18 @@ def collect_scenarios(game: gymnasium.Env[Any, Any], env_id: str, meanings: list
             bar.update()
     bar.close()
     return scenarios
+
+
+def _play_on(game: gymnasium.Env[Any, Any], player: Behaviour, rng: np.random.Generator, frames: list[np.ndarray],
+             actions: list[int], steps: int) -> bool:
+    """Play some steps, appending to `frames` and `actions`. Returns False if the episode ended."""
+    for _ in range(steps):
+        actions.append(player.act(frames[-1], rng))
+        frame, _, terminated, truncated, _ = game.step(actions[-1])
+        frames.append(frame)
+        if terminated or truncated:
+            return False
+    return True
 
 
 def save_game(game: gymnasium.Env[Any, Any]) -> Any:
@@ -92,7 +97,7 @@ def replay(game: gymnasium.Env[Any, Any], snapshot: Any, actions: np.ndarray) ->
     return np.stack(frames)
 
 
-def _continue(game: gymnasium.Env[Any, Any], player: Any, rng: np.random.Generator, frames: list[np.ndarray],
+def _continue(game: gymnasium.Env[Any, Any], player: Behaviour, rng: np.random.Generator, frames: list[np.ndarray],
               actions: list[int], context: int, horizon: int, snapshot: Any) -> Scenario:
     real, taken, rewards, ends = [], [], [], []
     frame, ended = frames[-1], False

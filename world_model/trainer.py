@@ -125,7 +125,8 @@ class Trainer:
             context = self._roughen(x[:, :-1], generator)
             estimate, tokens = self.model.forward_teacher(context, noisy, times, actions)
             clean = tokens[:, 1 : x.shape[1] - 1]  # frames 1..T-1, committed with a past
-            outcome = outcome_loss(*self.model.outcome(clean), clips.rewards[:, 1:-1].to(self.device),
+            reward_logits, termination_logits = self.model.outcome(clean)
+            outcome = outcome_loss(reward_logits, termination_logits, clips.rewards[:, 1:-1].to(self.device),
                                    clips.terminated[:, 1:-1].to(self.device))
         else:
             first = torch.zeros_like(times[:, :1])
@@ -146,8 +147,12 @@ class Trainer:
 
     def save(self) -> None:
         """Write a resumable state."""
-        groups = {"model": dict(self.model.named_parameters()), "average": self.average,
-                  "optimizer": self.optimizer.state(), "buffers": {"mean": self.model.scaler.mean}}
+        groups: dict[str, dict[str, Tensor]] = {
+            "model": dict(self.model.named_parameters()),
+            "average": self.average,
+            "optimizer": self.optimizer.state(),
+            "buffers": {"mean": self.model.scaler.mean},
+        }
         save_state(self.out, self.step, groups, {"trainer": asdict(self.config)})
 
     def _resume(self) -> None:
