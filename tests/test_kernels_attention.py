@@ -113,5 +113,5 @@ def test_shapes_that_do_not_belong_together_are_refused() -> None:
         frame_attention(x, x, x, window=0)
     with pytest.raises(ValueError, match="clean and noisy frames in equal number, got 3"):
         teacher_attention(*[torch.zeros(1, 3, 3, 1, 4)] * 3, window=2)
-    with pytest.raises(ValueError, match="must end in 2 axes"):
+    with pytest.raises(ValueError, match="must end in 3 axes"):
         axial_angles(torch.zeros(4, 2), [1, 1, 1])

@@ -20,6 +20,10 @@ def frame_flops(config: WorldModelConfig, context: int | None = None) -> float:
     reading = 2 * (patch + 3 * sides) * (1 + config.history) * dim
     drawing = 2 * dim * 2 * dim + 2 * 2 * dim * (patch + config.products * (sides + 3)) + 7 * config.products * area
     ends = reading + drawing
+    if config.refiner:
+        width = config.refiner
+        per_pixel = 2 * 9 * width * (3 * (3 + config.history) + 2 * width + 3)
+        ends += per_pixel * area
     attention = sum(4 * dim * tokens * (1 if w == 1 else min(w, context or w)) for w in config.windows)
     modulation = config.layers * 2 * (dim // 2) * 6 * dim
     return tokens * (config.layers * block + ends + attention) + modulation

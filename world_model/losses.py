@@ -31,14 +31,14 @@ def picture_loss(estimate: Tensor, target: Tensor, weight: Tensor, times: Tensor
     """Weighted squared error of the clean estimate, per frame.
 
     Args:
-        estimate, target: [B, T, N, E] patches in model units.
-        weight: like target.
+        estimate, target: [B, T, H, W, 3] in model units.
+        weight: [B, T, H, W, 1].
         times: [B, T] noise times.
 
     Returns:
         [B, T]; 0 where a frame was clean.
     """
-    error = (weight * (estimate.float() - target.float()).square()).mean((-1, -2))
+    error = (weight * (estimate.float() - target.float()).square()).mean((-1, -2, -3))
     scale = times.clamp(min=0.1) ** -config.low_noise
     return error * scale * (times > 0)
 

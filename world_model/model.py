@@ -17,6 +17,7 @@ from .blocks import Attend, Block, modulate
 from .conditioning import Conditioning
 from .heads import OutcomeHead
 from .patches import FrameScaler, PatchTokenizer
+from .refiner import Refiner
 
 
 @dataclass(kw_only=True)
@@ -33,6 +34,8 @@ class WorldModelConfig:
     """earlier frames whose co-located patches a token reads directly"""
     products: int = 8
     """(rows x columns x colour) products a patch is drawn with, besides a plain linear map"""
+    refiner: int = 16
+    """channels of the convolutions that refine a drawn frame; 0 for none"""
     num_actions: int = 6
     action_memory: int = 3
     """earlier actions a frame is told besides the one that leads to it"""
@@ -62,7 +65,7 @@ class WorldModelConfig:
             value = getattr(self, name)
             if not isinstance(value, int) or not 1 <= value <= high:
                 raise ValueError(f"{name} must be an integer from 1 to {high}, got {value!r}")
-        for name in ("history", "sinks", "action_memory"):
+        for name in ("history", "sinks", "action_memory", "refiner"):
             if not 0 <= getattr(self, name) <= 64:
                 raise ValueError(f"{name} must be from 0 to 64, got {getattr(self, name)!r}")
         if len(self.patch) != 2 or min(self.patch) < 1 or self.height % self.patch[0] or self.width % self.patch[1]:
@@ -116,6 +119,7 @@ class WorldModel(nn.Module):
         self.blocks = nn.ModuleList(
             Block(config.dim, config.heads, config.mlp_ratio, condition_dim) for _ in range(config.layers))
         self.final = nn.Linear(condition_dim, 2 * config.dim)
+        self.refiner = Refiner(config.history, config.refiner, condition_dim) if config.refiner else None
         self.outcome = OutcomeHead(config.dim, config.reward_values)
         cos, sin = _rotation(config, torch.arange(config.window + config.sinks + 64))
         self.register_buffer("rope_cos", cos, persistent=False)
@@ -143,10 +147,9 @@ class WorldModel(nn.Module):
             actions: int64 [B, T].
 
         Returns:
-            patches of the clean estimate [B, T, N, ph*pw*3], tokens [B, T, N, D].
+            clean estimate [B, T, H, W, 3], tokens [B, T, N, D].
         """
-        patches = self._damped(x, levels)
-        before = [F.pad(patches, (0, 0, 0, 0, i, 0))[:, : patches.shape[1]] for i in range(1, 1 + self.config.history)]
+        seen = self._seen(_damped(x, levels))
         cos, sin = self._rotation_like(x, torch.arange(x.shape[1], device=x.device))
 
         def attend_in(window: int) -> Attend:
@@ -154,9 +157,9 @@ class WorldModel(nn.Module):
             return lambda q, k, v: frame_attention(
                 apply_rope(q, cos, sin), apply_rope(k, cos, sin), v, window=window, sinks=sinks)
 
-        attends = [attend_in(window) for window in self.config.windows]
         condition = self.conditioning(levels, self._after_unknown(actions))
-        return self._run(self.tokenizer.embed(patches, before), condition, attends)
+        tokens = self._think(seen, condition, [attend_in(window) for window in self.config.windows])
+        return self._draw(tokens, seen, condition), tokens
 
     def forward_teacher(self, context: Tensor, noisy: Tensor, levels: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
         """Every frame of a clip drawn from its own clean past, all in one pass (ACDiT, arXiv:2412.07720).
@@ -168,15 +171,12 @@ class WorldModel(nn.Module):
             actions: int64 [B, T+1], `actions[:, i]` leads to frame i.
 
         Returns:
-            patches of the clean estimates of frames 1..T [B, T, N, ph*pw*3],
+            clean estimates of frames 1..T [B, T, H, W, 3],
             tokens [B, 2T, N, D]: those of the clean frames 0..T-1, then of the noisy ones.
         """
-        frames, history = context.shape[1], self.config.history
-        clean, dirty = self.tokenizer.patchify(context), self._damped(noisy, levels)
-        padded = F.pad(clean, (0, 0, 0, 0, history, 0))  # frame i sits at index history + i
-        before = [torch.cat([padded[:, history - i : history - i + frames],
-                             padded[:, history + 1 - i : history + 1 - i + frames]], 1) for i in range(1, 1 + history)]
-        tokens = self.tokenizer.embed(torch.cat([clean, dirty], 1), before)
+        frames = context.shape[1]
+        past = self._seen(context)
+        fresh = [_damped(noisy, levels), *past[:-1]] if self.config.history else [_damped(noisy, levels)]
         times = torch.arange(frames + 1, device=context.device)
         cos, sin = self._rotation_like(context, torch.cat([times[:-1], times[1:]]))
 
@@ -185,11 +185,12 @@ class WorldModel(nn.Module):
             return lambda q, k, v: teacher_attention(
                 apply_rope(q, cos, sin), apply_rope(k, cos, sin), v, window=window, sinks=sinks)
 
-        attends = [attend_in(window) for window in self.config.windows]
         known = self._after_unknown(actions)
         condition = torch.cat([self.conditioning(torch.zeros_like(levels), known[:, :-1]),
                                self.conditioning(levels, known[:, 1:])], 1)
-        return self._run(tokens, condition, attends, skip=frames)
+        both = [torch.cat(pair, 1) for pair in zip(past, fresh, strict=True)]
+        tokens = self._think(both, condition, [attend_in(window) for window in self.config.windows])
+        return self._draw(tokens[:, frames:], fresh, condition[:, frames:]), tokens
 
     def forward_cached(
         self, x: Tensor, before: Tensor, levels: Tensor, actions: Tensor, time: int, cache: list[CachedKeys],
@@ -204,14 +205,15 @@ class WorldModel(nn.Module):
             actions: int64 [B, action_memory + F], those that led to the committed frames just before come first.
             time: position of the first frame in flight on the time axis on which the cached keys were rotated.
             cache: one entry per layer.
-            fresh: if given, each layer's un-rotated (k, v), [B, F, N, H, D/H], is appended to it.
+            fresh: if given, this is a commit: each layer's un-rotated (k, v), [B, F, N, H, D/H], is appended to it
+                and nothing is drawn.
 
         Returns:
-            patches of the clean estimate [B, F, N, ph*pw*3], tokens [B, F, N, D].
+            clean estimate [B, F, H, W, 3] (`x` itself in a commit), tokens [B, F, N, D].
         """
         frames, history = x.shape[1], self.config.history
-        patches = torch.cat([self.tokenizer.patchify(before), self._damped(x, levels)], 1)
-        shifted = [patches[:, history - i : history - i + frames] for i in range(1, 1 + history)]
+        whole = torch.cat([before, _damped(x, levels)], 1)
+        seen = [whole[:, history - i : history - i + frames] for i in range(1 + history)]
         cos, sin = self._rotation_like(x, torch.arange(time, time + frames, device=x.device))
 
         def attend_to(layer: CachedKeys) -> Attend:
@@ -222,33 +224,49 @@ class WorldModel(nn.Module):
 
             return attend
 
-        tokens = self.tokenizer.embed(patches[:, history:], shifted)
-        return self._run(tokens, self.conditioning(levels, actions), [attend_to(layer) for layer in cache])
+        condition = self.conditioning(levels, actions)
+        tokens = self._think(seen, condition, [attend_to(layer) for layer in cache])
+        return (self._draw(tokens, seen, condition) if fresh is None else x), tokens
 
     def _after_unknown(self, actions: Tensor) -> Tensor:
         """Put `action_memory` unknown actions before those of a clip, int64 [B, T] -> [B, action_memory + T]."""
         return F.pad(actions, (self.config.action_memory, 0), value=self.null_action)
 
-    def _damped(self, x: Tensor, levels: Tensor) -> Tensor:
-        """Patches of frames, the noisier the smaller: x [B, T, H, W, 3], levels [B, T] -> [B, T, N, E].
-
-        Pure noise says nothing, yet at full size its hundreds of pixels would drown the few that moved in the
-        frames before once both are projected to one token.
-        """
-        return self.tokenizer.patchify(x) * (1 - 0.9 * levels.to(x.dtype))[..., None, None]
+    def _seen(self, x: Tensor) -> list[Tensor]:
+        """Every frame of a clip, then the frames one, two, ... earlier; zeros before the start."""
+        frames = x.shape[1]
+        return [F.pad(x, (0, 0, 0, 0, 0, 0, i, 0))[:, :frames] for i in range(1 + self.config.history)]
 
     def _rotation_like(self, x: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
         cos, sin = self.rotation(times)
         dtype = torch.get_autocast_dtype(x.device.type) if torch.is_autocast_enabled(x.device.type) else x.dtype
         return cos.to(dtype), sin.to(dtype)
 
-    def _run(self, tokens: Tensor, condition: Tensor, attends: list[Attend], skip: int = 0) -> tuple[Tensor, Tensor]:
-        """All blocks, then the picture of frames `skip` and later."""
-        condition = F.silu(condition)
+    def _think(self, seen: list[Tensor], condition: Tensor, attends: list[Attend]) -> Tensor:
+        """Tokens [B, T, N, D] of frames after all blocks."""
+        tokens, condition = self.tokenizer.embed(seen), F.silu(condition)
         for block, attend in zip(self.blocks, attends, strict=True):
             tokens = block(tokens, condition, attend)
-        shift, scale = self.final(condition[:, skip:])[:, :, None].chunk(2, -1)
-        return self.tokenizer.read(modulate(tokens[:, skip:], shift, scale)), tokens
+        return tokens
+
+    def _draw(self, tokens: Tensor, seen: list[Tensor], condition: Tensor) -> Tensor:
+        """The picture [B, T, H, W, 3] that tokens stand for."""
+        condition = F.silu(condition)
+        shift, scale = self.final(condition)[:, :, None].chunk(2, -1)
+        draft = self.tokenizer.read(modulate(tokens, shift, scale))
+        if self.refiner is None:
+            return draft
+        seen = [x.to(draft.dtype) for x in seen]
+        return self.refiner(draft, seen, self.scaler.mean / self.config.pixel_scale, condition)
+
+
+def _damped(x: Tensor, levels: Tensor) -> Tensor:
+    """Frames as they are fed in, the noisier the smaller: x [B, T, H, W, 3], levels [B, T].
+
+    Pure noise says nothing, yet at full size its hundreds of pixels per patch would drown the few that moved in
+    the frames before once all are projected to one token.
+    """
+    return x * (1 - 0.9 * levels.to(x.dtype))[..., None, None, None]
 
 
 def _rotation(config: WorldModelConfig, times: Tensor) -> tuple[Tensor, Tensor]:

@@ -74,25 +74,25 @@ class PatchTokenizer(nn.Module):
         x = patches.reshape(batch, frames, self.rows, self.cols, ph, pw, 3).permute(0, 1, 2, 4, 3, 5, 6)
         return x.reshape(batch, frames, self.rows * ph, self.cols * pw, 3)
 
-    def embed(self, patches: Tensor, before: list[Tensor]) -> Tensor:
-        """Tokens of frames given the patches of the frames just before each.
+    def embed(self, seen: list[Tensor]) -> Tensor:
+        """Tokens of frames.
 
         Args:
-            patches: [B, T, N, ph*pw*3].
-            before: `history` tensors like `patches`: the frame one earlier, two earlier, ... (zeros where none).
+            seen: 1 + `history` pictures for every frame, each [B, T, H, W, 3]: the frame itself, the frame one
+                earlier, two earlier, ... (zeros where there is none).
 
         Returns:
             [B, T, N, D].
         """
-        read = torch.cat([patches, *before], -1)
+        read = torch.cat([self.patchify(x) for x in seen], -1)
         cells = read.unflatten(-1, (1 + self.history, *self.patch, 3))
         sums = torch.cat([cells.sum(-2).flatten(-3), cells.sum(-3).flatten(-3)], -1) / 2
-        return self.project(read) + self.sums(sums) + self.place.to(patches.dtype)
+        return self.project(read) + self.sums(sums) + self.place.to(read.dtype)
 
     def read(self, tokens: Tensor) -> Tensor:
-        """[B, T, N, D] -> patches [B, T, N, ph*pw*3] in model units."""
+        """Draw: [B, T, N, D] -> [B, T, H, W, 3] in model units."""
         hidden = nn.functional.gelu(self.hidden(tokens), approximate="tanh")
         factors = self.factors(hidden).unflatten(-1, (self.products, -1))
         rows, columns, colours = factors.split([*self.patch, 3], -1)
         places = (rows[..., None] * columns[..., None, :]).flatten(-2)  # [B, T, N, products, ph*pw]
-        return self.pixels(hidden) + (places.transpose(-1, -2) @ colours).flatten(-2)
+        return self.unpatchify(self.pixels(hidden) + (places.transpose(-1, -2) @ colours).flatten(-2))

@@ -128,8 +128,7 @@ class World:
 
         def denoise(live: Tensor, times: Tensor, first: int) -> Tensor:
             times = times.to(self.device).expand(len(live), -1)
-            patches, _ = self._look(live, state, times, chosen, cache)
-            return self.model.tokenizer.unpatchify(patches).float()
+            return self._look(live, state, times, chosen, cache)[0].float()
 
         def finish(clean: Tensor, index: int) -> Tensor:
             quantised = self.model.scaler.quantise(clean)

@@ -118,8 +118,7 @@ class Trainer:
         times = self.levels.times(mode, len(x), x.shape[1] - 1, generator).to(self.device)
         noise = torch.randn(x[:, 1:].shape, generator=generator).to(self.device)
         noisy = torch.lerp(x[:, 1:], noise, times[..., None, None, None])
-        weight = motion_weight(frames[:, 1:], frames[:, :-1], self.config.loss).expand_as(noisy)
-        target, weight = (self.model.tokenizer.patchify(y) for y in (x[:, 1:], weight))
+        weight = motion_weight(frames[:, 1:], frames[:, :-1], self.config.loss)
         outcome = torch.zeros((), device=self.device)
         if mode == "teacher":
             context = self._roughen(x[:, :-1], generator)
@@ -132,7 +131,7 @@ class Trainer:
             first = torch.zeros_like(times[:, :1])
             estimate, _ = self.model(torch.cat([x[:, :1], noisy], 1), torch.cat([first, times], 1), actions)
             estimate = estimate[:, 1:]
-        errors = picture_loss(estimate, target, weight, times, self.config.loss)
+        errors = picture_loss(estimate, x[:, 1:], weight, times, self.config.loss)
         picture = errors.sum() / (times > 0).sum().clamp(min=1)
         loss = picture + self.config.loss.outcome * outcome
         return {"loss": loss, "picture": picture, "outcome": outcome} | _by_level(errors, times)
