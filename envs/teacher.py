@@ -1,11 +1,10 @@
 """The real game behind a learned world, with the world's own spaces and preprocessing."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import gymnasium
 
-from recorders import FrameConfig, GameConfig, make_game
+from recorders import game_from_card, make_game
 from world_model import WorldError, read_card
 
 from .catalogue import find_world
@@ -27,16 +26,10 @@ def make_teacher(world: str, render_mode: str | None = None) -> gymnasium.Env[An
     """
     folder = find_world(world)
     try:
-        config = _game_config(read_card(folder)["game"])
+        config = game_from_card(read_card(folder)["game"])
     except (KeyError, TypeError, ValueError) as error:
         raise WorldError(
             f"the card of {folder} does not say which game the world was learned from: expected `game` with `id`, "
             f"`kwargs` and `frame`, got {type(error).__name__} {error}; train the world again or mend its card"
         ) from None
     return make_game(config, render_mode=render_mode)
-
-
-def _game_config(game: Mapping[str, Any]) -> GameConfig:
-    """The part of a card's `game` that makes the game; the rest describes it."""
-    frame = FrameConfig(size=game["frame"]["size"], crop=game["frame"]["crop"])
-    return GameConfig(id=game["id"], kwargs=dict(game["kwargs"]), frame=frame)

@@ -1,7 +1,7 @@
 """Record anything that steps and read it back exactly: games, players, lossless recordings."""
 
 from .behaviours import Behaviour, HeldRandom, Mixture, Noisy, behaviour_for
-from .games import GameConfig, MissingGame, action_meanings, game_card, game_for, make_game, space_card
+from .games import GameConfig, MissingGame, action_meanings, game_card, game_for, game_from_card, make_game, space_card
 from .layout import RecordingError
 from .pong_player import PongPlayer
 from .preprocess import FrameConfig, PreprocessFrames
@@ -26,6 +26,7 @@ __all__ = [
     "behaviour_for",
     "game_card",
     "game_for",
+    "game_from_card",
     "make_game",
     "open_recording",
     "space_card",

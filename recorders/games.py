@@ -3,6 +3,7 @@
 import difflib
 import importlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -106,6 +107,17 @@ def game_card(env: gymnasium.Env[Any, Any]) -> dict[str, Any]:
         "versions": _versions(),
     }
     return json.loads(json.dumps(card))
+
+
+def game_from_card(card: Mapping[str, Any]) -> GameConfig:
+    """The settings that make the game a card describes; inverse of `game_card` up to what only describes it.
+
+    Raises:
+        KeyError: if the card lacks `id`, `kwargs` or `frame`.
+    """
+    frame = FrameConfig(size=card["frame"]["size"], crop=card["frame"]["crop"])
+    return GameConfig(id=card["id"], kwargs=dict(card["kwargs"]), frame=frame, fps=card.get("fps", 15.0),
+                      keys=dict(card.get("keys") or {}))  # fmt: skip
 
 
 def action_meanings(env: gymnasium.Env[Any, Any]) -> list[str]:

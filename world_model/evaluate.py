@@ -17,7 +17,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 from tqdm import tqdm
 
-from recorders import FrameConfig, GameConfig, MissingGame, behaviour_for, make_game
+from recorders import GameConfig, MissingGame, behaviour_for, game_from_card, make_game
 
 from . import allocator
 from .chart import save_chart
@@ -163,7 +163,7 @@ def _game_of(world: World, env: str) -> GameConfig:
     card = world.card["game"]
     if card["id"] != env:
         raise WorldError(f"this world was learned from {card['id']}, not from {env}; pass env={card['id']}")
-    return GameConfig(id=card["id"], kwargs=card["kwargs"], frame=FrameConfig(**card["frame"]), fps=card["fps"])
+    return game_from_card(card)
 
 
 ConfigStore.instance().store(name="evaluate", node=EvaluateConfig)

@@ -19,9 +19,8 @@ class Refiner(nn.Module):
         self.middle = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=d, dilation=d) for d in (2, 4))
         self.draw = nn.Conv2d(channels, 3, 3, padding=1)
         self.modulation = nn.Linear(condition_dim, 6 * channels)
-        for layer in (self.draw, self.modulation):
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
+        for weight in [*self.draw.parameters(), *self.modulation.parameters()]:
+            nn.init.zeros_(weight)
 
     def forward(self, draft: Tensor, seen: list[Tensor], mean: Tensor, condition: Tensor) -> Tensor:
         """Refine B*T frames, each on its own.
