@@ -54,7 +54,7 @@ def test_weights_can_be_loaded_in_either_precision(folder: Path) -> None:
         assert world.dtype == dtype and world.model.scaler.mean.dtype == torch.float32
         state = world.start(world.contexts.frames[0], world.contexts.actions[0], 3)
         assert world.step(state, 0)[0].dtype == np.uint8
-    with pytest.raises(ValueError, match="dtype must be auto, fp32 or bf16, got 'int4'"):
+    with pytest.raises(ValueError, match="precision must be auto, bf16 or fp32, got 'int4'"):
         load_world(folder, dtype="int4")
 
 

@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 
 from .contexts import Contexts
 from .model import WorldModel, WorldModelConfig
+from .precision import choose_dtype
 from .rollout import World
 from .sampler import SamplerConfig
 
@@ -86,8 +87,7 @@ def load_world(folder: str | Path, device: str = "cpu", dtype: str = "auto") -> 
         WorldError: if files are missing, truncated, inconsistent or of another version.
         ValueError: if `dtype` is not one of the three.
     """
-    if dtype not in ("auto", "fp32", "bf16"):
-        raise ValueError(f"dtype must be auto, fp32 or bf16, got {dtype!r}")
+    choose_dtype(device, dtype)
     folder = Path(folder).resolve()
     read_card(folder)
     stamp = (folder / WEIGHTS).stat().st_mtime_ns if (folder / WEIGHTS).exists() else 0
@@ -99,7 +99,7 @@ def _load(folder: Path, device: str, dtype: str, stamp: int, card_stamp: int) ->
     card = read_card(folder)
     model_config, sampler = _configs(folder, card)
     path = folder / WEIGHTS
-    model = _read_weights(path, model_config, torch.device(device), _dtype(device, dtype))
+    model = _read_weights(path, model_config, torch.device(device), choose_dtype(device, dtype))
     digest = _sha256(path)
     if card.get("weights_sha256") not in (None, digest):
         raise WorldError(f"{path} is not the file {CARD} was written for (SHA-256 differs); fetch the world again")
@@ -153,14 +153,6 @@ def _read_weights(path: Path, config: WorldModelConfig, device: torch.device, dt
     model.scaler.float()
     model.scaler.mean.copy_(loaded["scaler.mean"])
     return model
-
-
-def _dtype(device: str, dtype: str) -> torch.dtype:
-    """The dtype to compute in; "auto" depends on the processor's features only, so that runs repeat."""
-    if dtype == "auto":
-        fast = device.startswith("cuda") or torch.cpu._is_amx_tile_supported()
-        return torch.bfloat16 if fast else torch.float32
-    return torch.bfloat16 if dtype == "bf16" else torch.float32
 
 
 def _sha256(path: Path) -> str:

@@ -16,6 +16,7 @@ from .levels import LevelConfig, LevelSampler
 from .losses import LossConfig, motion_weight, outcome_loss, picture_loss
 from .model import WorldModel
 from .optimizer import Optimizer, OptimizerConfig, rate_fraction
+from .precision import choose_dtype
 from .sampler import SamplerConfig
 from .train_state import load_state, save_state, update_average
 
@@ -50,8 +51,7 @@ class TrainerConfig:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
 
     def __post_init__(self) -> None:
-        if self.precision not in ("auto", "bf16", "fp32"):
-            raise ValueError(f"precision must be auto, bf16 or fp32, got {self.precision!r}")
+        choose_dtype("cpu", self.precision)
         for name in ("steps", "batch", "frames"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
@@ -69,7 +69,7 @@ class Trainer:
         self.optimizer = Optimizer(model, config.optimizer)
         self.average = {name: p.detach().clone() for name, p in model.named_parameters()}
         self.step = 0
-        self.dtype = training_dtype(self.device, config.precision)
+        self.dtype = choose_dtype(self.device, config.precision)
         self._resume()
         if config.compile:
             for block in model.blocks:
@@ -165,14 +165,6 @@ class Trainer:
                 self.average[name].copy_(groups["average"][name])
             self.model.scaler.mean.copy_(groups["buffers"]["mean"])
         self.optimizer.restore(groups.get("optimizer", {}))
-
-
-def training_dtype(device: torch.device, precision: str) -> torch.dtype:
-    """bfloat16 where the processor multiplies it, else float32."""
-    if precision != "auto":
-        return torch.bfloat16 if precision == "bf16" else torch.float32
-    fast = device.type == "cuda" or torch.cpu._is_avx512_bf16_supported()
-    return torch.bfloat16 if fast else torch.float32
 
 
 def _by_level(errors: Tensor, times: Tensor) -> dict[str, float]:
