@@ -81,6 +81,15 @@ def compare(fast, reference, inputs: list[Tensor], window: int, sinks: int) -> N
         assert relative_rms(got.double(), wanted) < 2e-6
 
 
+@pytest.mark.parametrize("window", [1, 3])
+def test_bfloat16_stays_within_its_rounding(window: int) -> None:
+    inputs = [x.detach() for x in random_qkv(2, 5, 8, 2, 16)]
+    rounded = [x.bfloat16() for x in inputs]
+    out = frame_attention(*rounded, window=window)
+    assert out.dtype == torch.bfloat16
+    assert relative_rms(out.double(), frame_attention_reference(*[x.double() for x in rounded], window=window)) < 1e-2
+
+
 @pytest.mark.parametrize("committed", [0, 1, 3])
 def test_cached_attention_equals_whole_clip_attention(committed: int) -> None:
     q, k, v = (x.detach() for x in random_qkv(2, 5, 3, 2, 4))

@@ -78,7 +78,6 @@ def test_it_learns_and_ships_a_world(data: Path, tmp_path: Path) -> None:
 
 
 def test_a_run_in_two_parts_equals_a_run_in_one(data: Path, tmp_path: Path) -> None:
-    train(config(data, tmp_path / "whole", precision="fp32"))
     first = config(data, tmp_path / "parts", precision="fp32")
     first.trainer.steps = 5
     first.trainer.optimizer.decay = 0.0
@@ -161,6 +160,11 @@ def test_inputs_that_cannot_be_used_are_named(data: Path, tmp_path: Path) -> Non
     (tmp_path / "state.safetensors").write_bytes(b"not a state")
     with pytest.raises(TrainStateError, match="not a training state this version can resume"):
         train(config(data, tmp_path))
+    train(config(data, tmp_path / "sizes", steps=3))
+    other = config(data, tmp_path / "sizes", steps=5)
+    other.model.layers = 3
+    with pytest.raises(TrainStateError, match=r"is of another network .*pass the run's own model settings"):
+        train(other)
     command = [sys.executable, "-m", "world_model.train", f"data={tmp_path / 'none'}", f"out={tmp_path / 'run'}"]
     result = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent.parent)
     assert result.returncode == 2 and result.stderr.startswith("train: ") and "Traceback" not in result.stderr

@@ -34,11 +34,6 @@ def training_flops(config: WorldModelConfig, batch: int, frames: int) -> float:
     return 3 * 2 * batch * frames * frame_flops(config, min(config.window, frames))
 
 
-def step_flops(config: WorldModelConfig, passes: int) -> float:
-    """FLOP of one environment step: the denoising passes and the commit pass."""
-    return (passes + 1) * frame_flops(config)
-
-
 def peak_flops(device: torch.device, dtype: torch.dtype, size: int = 2048) -> float:
     """FLOP per second of a large matrix product here and now; best of five."""
     a, b = torch.randn(size, size, device=device).to(dtype), torch.randn(size, size, device=device).to(dtype)

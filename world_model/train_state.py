@@ -54,6 +54,20 @@ def load_state(folder: Path) -> tuple[int, dict[str, dict[str, Tensor]], dict[st
             "delete it to start over or pass another out=") from error
 
 
+def check_fits(folder: Path, groups: dict[str, dict[str, Tensor]], shapes: dict[str, torch.Size]) -> None:
+    """Refuse a state of a network of other sizes, or one with a part missing.
+
+    Raises:
+        TrainStateError: naming the first tensor that differs.
+    """
+    missing = {"model", "average", "optimizer", "buffers"} - groups.keys()
+    found = {name: tensor.shape for name, tensor in groups.get("model", {}).items()}
+    wrong = sorted(name for name in found.keys() | shapes.keys() if found.get(name) != shapes.get(name))
+    if missing or wrong:
+        what = f"lacks {sorted(missing)}" if missing else f"is of another network ({len(wrong)} tensors, {wrong[0]})"
+        raise TrainStateError(f"{folder / STATE_FILE} {what}; pass the run's own model settings or another out=")
+
+
 @torch.no_grad()
 def update_average(average: dict[str, Tensor], model: torch.nn.Module, step: int, decay: float) -> None:
     """Exponential moving average of the weights, with a short memory early on: min(decay, (1+n)/(10+n))."""

@@ -18,7 +18,7 @@ from .model import WorldModel
 from .optimizer import Optimizer, OptimizerConfig, rate_fraction
 from .precision import choose_dtype
 from .sampler import SamplerConfig
-from .train_state import load_state, save_state, update_average
+from .train_state import check_fits, load_state, save_state, update_average
 
 
 @dataclass(kw_only=True)
@@ -43,8 +43,6 @@ class TrainerConfig:
     """time between sample strips"""
     precision: str = "auto"
     """auto, bf16 or fp32"""
-    compile: bool = False
-    """fuse each block's small operations (torch.compile; needs a C++ compiler on a CPU)"""
     seed: int = 0
     levels: LevelConfig = field(default_factory=LevelConfig)
     loss: LossConfig = field(default_factory=LossConfig)
@@ -71,9 +69,6 @@ class Trainer:
         self.step = 0
         self.dtype = choose_dtype(self.device, config.precision)
         self._resume()
-        if config.compile:
-            for block in model.blocks:
-                block.compile()
 
     def run(self, report: Callable[[int], None] | None = None) -> None:
         """Train to the configured step, saving and reporting on the way; `report(step)` draws samples."""
@@ -159,12 +154,13 @@ class Trainer:
         if found is None:
             return
         self.step, groups, _ = found
+        check_fits(self.out, groups, {name: p.shape for name, p in self.model.named_parameters()})
         with torch.no_grad():
             for name, parameter in self.model.named_parameters():
                 parameter.copy_(groups["model"][name])
                 self.average[name].copy_(groups["average"][name])
             self.model.scaler.mean.copy_(groups["buffers"]["mean"])
-        self.optimizer.restore(groups.get("optimizer", {}))
+        self.optimizer.restore(groups["optimizer"])
 
 
 def _by_level(errors: Tensor, times: Tensor) -> dict[str, float]:
