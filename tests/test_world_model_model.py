@@ -10,7 +10,7 @@ from world_model.cache import FrameCache
 
 def tiny(**changes: object) -> WorldModelConfig:
     sizes = {"height": 8, "width": 12, "patch": [4, 4], "dim": 16, "layers": 4, "heads": 2, "num_actions": 3,
-             "window": 4, "temporal_every": 2, "history": 2, "action_memory": 2}
+             "window": 4, "temporal_every": 2, "history": 2, "action_memory": 2, "channels": 8, "canvas": 2}
     return WorldModelConfig(**(sizes | changes))  # type: ignore[arg-type]
 
 
@@ -129,7 +129,7 @@ def test_the_cache_never_grows() -> None:
 
 
 def test_sizes_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(ValueError, match="patch must divide the picture 8x12, got \\[3, 4\\]"):
+    with pytest.raises(ValueError, match="patch must be two even numbers that divide the picture 8x12, got \\[3, 4\\]"):
         tiny(patch=[3, 4])
     with pytest.raises(ValueError, match="dim must be an integer from 1 to 8192, got 10000000"):
         tiny(dim=10_000_000)

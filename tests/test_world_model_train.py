@@ -21,7 +21,8 @@ from world_model.train import TrainConfig, split, train
 from world_model.train_state import TrainStateError, load_state
 from world_model.trainer import TrainerConfig
 
-TINY = {"patch": [4, 4], "dim": 16, "layers": 2, "heads": 2, "window": 3, "temporal_every": 2, "products": 2}
+TINY = {"patch": [4, 4], "dim": 16, "layers": 2, "heads": 2, "window": 3, "temporal_every": 2,
+        "channels": 8, "canvas": 2}
 
 
 @pytest.fixture(scope="module")

@@ -4,34 +4,41 @@ import time
 
 import torch
 
+from .decoder import DILATIONS
 from .model import WorldModelConfig
 
 
-def frame_flops(config: WorldModelConfig, context: int | None = None) -> float:
+def frame_flops(config: WorldModelConfig, context: int | None = None, draw: bool = True) -> float:
     """FLOP of one frame through the network, a multiply-add counted as two.
 
     Args:
         context: frames attended to in windowed layers, the frame itself included; None takes the full window.
+        draw: whether the frame is drawn; a commit and a teacher's context are not.
     """
     tokens, dim = config.tokens, config.dim
     patch = config.patch[0] * config.patch[1] * 3
     block = 2 * dim * dim * (4 + 2 * config.mlp_ratio)
-    sides, area = config.patch[0] + config.patch[1], config.patch[0] * config.patch[1]
-    reading = 2 * (patch + 3 * sides) * (1 + config.history) * dim
-    drawing = 2 * dim * 2 * dim + 2 * 2 * dim * (patch + config.products * (sides + 3)) + 7 * config.products * area
-    ends = reading + drawing
-    if config.refiner:
-        width = config.refiner
-        per_pixel = 2 * 9 * width * (3 * (3 + config.history) + 2 * width + 3)
-        ends += per_pixel * area
+    sums = 3 * (config.patch[0] + config.patch[1])
+    reading = 2 * (patch + sums) * (1 + config.history) * dim
     attention = sum(4 * dim * tokens * (1 if w == 1 else min(w, context or w)) for w in config.windows)
-    modulation = config.layers * 2 * (dim // 2) * 6 * dim
-    return tokens * (config.layers * block + ends + attention) + modulation
+    modulation = 2 * (dim // 2) * (config.layers * 6 * dim + 2 * dim)
+    return tokens * (config.layers * block + reading + attention) + modulation + (
+        drawing_flops(config) if draw else 0)
+
+
+def drawing_flops(config: WorldModelConfig) -> float:
+    """FLOP of the decoder for one frame."""
+    width, steps = config.channels, len(DILATIONS)
+    cells = config.height * config.width // 4
+    inputs = 12 * (2 + config.history) + config.canvas
+    convolutions = 2 * 9 * cells * width * (inputs + steps * width + 12)
+    return convolutions + 2 * cells * config.dim * config.canvas + 2 * (config.dim // 2) * 2 * width * steps
 
 
 def training_flops(config: WorldModelConfig, batch: int, frames: int) -> float:
     """FLOP of a teacher-forced training step: every frame twice, forward and backward (three times forward)."""
-    return 3 * 2 * batch * frames * frame_flops(config, min(config.window, frames))
+    context = min(config.window, frames)
+    return 3 * batch * frames * (frame_flops(config, context) + frame_flops(config, context, draw=False))
 
 
 def peak_flops(device: torch.device, dtype: torch.dtype, size: int = 2048) -> float:

@@ -15,9 +15,9 @@ from kernels import apply_rope, axial_angles, cached_attention, frame_attention,
 
 from .blocks import Attend, Block, modulate
 from .conditioning import Conditioning
+from .decoder import PixelDecoder
 from .heads import OutcomeHead
 from .patches import FrameScaler, PatchTokenizer
-from .refiner import Refiner
 
 
 @dataclass(kw_only=True)
@@ -28,14 +28,14 @@ class WorldModelConfig:
     """picture rows, pixels"""
     width: int = 80
     """picture columns, pixels"""
-    patch: list[int] = field(default_factory=lambda: [13, 16])
-    """rows and columns of a patch, pixels; they divide height and width"""
-    history: int = 2
-    """earlier frames whose co-located patches a token reads directly"""
-    products: int = 8
-    """(rows x columns x colour) products a patch is drawn with, besides a plain linear map"""
-    refiner: int = 16
-    """channels of the convolutions that refine a drawn frame; 0 for none"""
+    patch: list[int] = field(default_factory=lambda: [26, 16])
+    """rows and columns of a patch, pixels; even numbers that divide height and width"""
+    history: int = 3
+    """earlier frames that a token and the decoder read directly"""
+    channels: int = 48
+    """of the decoder's convolutions"""
+    canvas: int = 16
+    """channels on which tokens tell the decoder what to draw"""
     num_actions: int = 6
     action_memory: int = 3
     """earlier actions a frame is told besides the one that leads to it"""
@@ -60,16 +60,18 @@ class WorldModelConfig:
         self.reward_values = [float(r) for r in self.reward_values]
         bounds = {"height": 2048, "width": 2048, "num_actions": 4096, "dim": 8192, "layers": 128, "heads": 128,
                   "mlp_ratio": 16, "window": 4096, "temporal_every": 128,
-                  "products": 256}
+                  "channels": 1024, "canvas": 1024}
         for name, high in bounds.items():
             value = getattr(self, name)
             if not isinstance(value, int) or not 1 <= value <= high:
                 raise ValueError(f"{name} must be an integer from 1 to {high}, got {value!r}")
-        for name in ("history", "sinks", "action_memory", "refiner"):
+        for name in ("history", "sinks", "action_memory"):
             if not 0 <= getattr(self, name) <= 64:
                 raise ValueError(f"{name} must be from 0 to 64, got {getattr(self, name)!r}")
-        if len(self.patch) != 2 or min(self.patch) < 1 or self.height % self.patch[0] or self.width % self.patch[1]:
-            raise ValueError(f"patch must divide the picture {self.height}x{self.width}, got {self.patch}")
+        if (len(self.patch) != 2 or min(self.patch) < 2 or any(p % 2 for p in self.patch)
+                or self.height % self.patch[0] or self.width % self.patch[1]):
+            raise ValueError(f"patch must be two even numbers that divide the picture {self.height}x{self.width}, "
+                             f"got {self.patch}")
         if self.dim % self.heads or (self.dim // self.heads) % 8:
             raise ValueError(f"dim must be heads times a multiple of 8, got dim {self.dim}, heads {self.heads}")
         if not self.reward_values or len(self.reward_values) > 1024:
@@ -78,7 +80,12 @@ class WorldModelConfig:
     @property
     def tokens(self) -> int:
         """Tokens per frame."""
-        return (self.height // self.patch[0]) * (self.width // self.patch[1])
+        return self.grid[0] * self.grid[1]
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of patches."""
+        return self.height // self.patch[0], self.width // self.patch[1]
 
     @property
     def windows(self) -> list[int]:
@@ -112,14 +119,14 @@ class WorldModel(nn.Module):
         super().__init__()
         self.config = config
         self.scaler = FrameScaler(config.height, config.width, config.pixel_scale)
-        self.tokenizer = PatchTokenizer(config.height, config.width, config.patch, config.dim, config.history,
-                                        config.products)
+        self.tokenizer = PatchTokenizer(config.height, config.width, config.patch, config.dim, config.history)
         condition_dim = config.dim // 2
         self.conditioning = Conditioning(config.num_actions, condition_dim, config.action_memory)
         self.blocks = nn.ModuleList(
             Block(config.dim, config.heads, config.mlp_ratio, condition_dim) for _ in range(config.layers))
         self.final = nn.Linear(condition_dim, 2 * config.dim)
-        self.refiner = Refiner(config.history, config.refiner, condition_dim) if config.refiner else None
+        self.decoder = PixelDecoder(config.grid, config.patch, config.dim, config.history, config.canvas,
+                                    config.channels, condition_dim)
         self.outcome = OutcomeHead(config.dim, config.reward_values)
         cos, sin = _rotation(config, torch.arange(config.window + config.sinks + 64))
         self.register_buffer("rope_cos", cos, persistent=False)
@@ -253,11 +260,7 @@ class WorldModel(nn.Module):
         """The picture [B, T, H, W, 3] that tokens stand for."""
         condition = F.silu(condition)
         shift, scale = self.final(condition)[:, :, None].chunk(2, -1)
-        draft = self.tokenizer.read(modulate(tokens, shift, scale))
-        if self.refiner is None:
-            return draft
-        seen = [x.to(draft.dtype) for x in seen]
-        return self.refiner(draft, seen, self.scaler.mean / self.config.pixel_scale, condition)
+        return self.decoder(modulate(tokens, shift, scale), seen, self.scaler.mean / self.config.pixel_scale, condition)
 
 
 def _damped(x: Tensor, levels: Tensor) -> Tensor:
@@ -271,7 +274,7 @@ def _damped(x: Tensor, levels: Tensor) -> Tensor:
 
 def _rotation(config: WorldModelConfig, times: Tensor) -> tuple[Tensor, Tensor]:
     """Cos and sin [T, N, 1, planes] of every token of frames at the given times [T]."""
-    rows, cols = config.height // config.patch[0], config.width // config.patch[1]
+    rows, cols = config.grid
     grid = torch.cartesian_prod(torch.arange(rows), torch.arange(cols)).to(times.device).reshape(1, -1, 2)
     when = times[:, None, None].expand(len(times), rows * cols, 1)
     angles = axial_angles(torch.cat([when, grid.expand(len(times), -1, -1)], -1), config.planes)[..., None, :]

@@ -1,4 +1,4 @@
-"""Muon for the transformer's matrices, AdamW for everything else, one learning-rate schedule for both."""
+"""Muon for the network's matrices, AdamW for everything else, one learning-rate schedule for both."""
 
 import math
 from dataclasses import dataclass
@@ -70,15 +70,15 @@ class Optimizer:
 
 
 def split_parameters(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """(matrices of the blocks and between pixels and tokens, all other parameters).
+    """(matrices of the blocks, the decoder and between pixels and tokens, all other parameters).
 
-    Muon's updates are equally large in all directions of a matrix. Between pixels and tokens that lets small rare
-    things, a ball, be learned as fast as large common ones.
+    Muon's updates are equally large in all directions of a matrix. Near the pixels that lets small rare things, a
+    ball, be learned as fast as large common ones.
     """
     matrices: list[nn.Parameter] = []
     others: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
-        inside = name.startswith(("blocks.", "tokenizer.project", "tokenizer.hidden", "tokenizer.pixels"))
+        inside = name.startswith(("blocks.", "tokenizer.project", "decoder."))
         chosen = inside and parameter.dim() == 2 and "modulation" not in name
         (matrices if chosen else others).append(parameter)
     return matrices, others

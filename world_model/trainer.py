@@ -16,6 +16,7 @@ from .levels import LevelConfig, LevelSampler
 from .losses import LossConfig, motion_weight, outcome_loss, picture_loss
 from .model import WorldModel
 from .optimizer import Optimizer, OptimizerConfig, rate_fraction
+from .own_past import own_past
 from .precision import choose_dtype
 from .sampler import SamplerConfig
 from .train_state import check_fits, load_state, save_state, update_average
@@ -35,7 +36,13 @@ class TrainerConfig:
     """share of clips that contain a reward or an end"""
     context_noise: float = 0.1
     """largest noise time mixed, unlabelled, into the clean past; half of the frames get some"""
-    average: float = 0.999
+    own_share: float = 0.6
+    """share of teacher-forced steps whose past is drawn by the world itself, against drift"""
+    own_depth: int = 2
+    """how many times over such a past is drawn, at most: frames from drawn frames from real ones"""
+    own_after: float = 0.25
+    """share of the run before which the past is always real"""
+    average: float = 0.998
     """decay of the weight average that is shipped"""
     save_seconds: float = 240.0
     """time between resumable checkpoints"""
@@ -55,6 +62,9 @@ class TrainerConfig:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.frames < 2:
             raise ValueError(f"frames must be at least 2, got {self.frames}")
+        if not 0 <= self.own_share <= 1 or self.own_depth < 1:
+            raise ValueError(f"own_share must be from 0 to 1 and own_depth at least 1, "
+                             f"got {self.own_share} and {self.own_depth}")
 
 
 class Trainer:
@@ -63,6 +73,7 @@ class Trainer:
     def __init__(self, model: WorldModel, source: ClipSource, sampler: SamplerConfig, config: TrainerConfig, out: Path):
         self.model, self.source, self.config, self.out = model, source, config, out
         self.device = model.scaler.mean.device
+        self.served = sampler
         self.levels = LevelSampler(config.levels, sampler)
         self.optimizer = Optimizer(model, config.optimizer)
         self.average = {name: p.detach().clone() for name, p in model.named_parameters()}
@@ -114,9 +125,11 @@ class Trainer:
         noise = torch.randn(x[:, 1:].shape, generator=generator).to(self.device)
         noisy = torch.lerp(x[:, 1:], noise, times[..., None, None, None])
         weight = motion_weight(frames[:, 1:], frames[:, :-1], self.config.loss)
-        outcome = torch.zeros((), device=self.device)
+        outcome, depth = torch.zeros((), device=self.device), 0
         if mode == "teacher":
-            context = self._roughen(x[:, :-1], generator)
+            depth = self._own_depth(generator)
+            past = own_past(self.model, x[:, :-1], actions, self.served, depth, generator)
+            context = self._roughen(past, generator)
             estimate, tokens = self.model.forward_teacher(context, noisy, times, actions)
             clean = tokens[:, 1 : x.shape[1] - 1]  # frames 1..T-1, committed with a past
             reward_logits, termination_logits = self.model.outcome(clean)
@@ -129,7 +142,14 @@ class Trainer:
         errors = picture_loss(estimate, x[:, 1:], weight, times, self.config.loss)
         picture = errors.sum() / (times > 0).sum().clamp(min=1)
         loss = picture + self.config.loss.outcome * outcome
-        return {"loss": loss, "picture": picture, "outcome": outcome} | _by_level(errors, times)
+        return {"loss": loss, "picture": picture, "outcome": outcome, "depth": depth} | _by_level(errors, times)
+
+    def _own_depth(self, generator: torch.Generator) -> int:
+        """How many times over the past of this step is drawn; 0 for a real one."""
+        chance, depth = torch.rand(2, generator=generator).tolist()
+        if self.step < self.config.own_after * self.config.steps or chance >= self.config.own_share:
+            return 0
+        return 1 + int(depth * self.config.own_depth)
 
     def _roughen(self, context: Tensor, generator: torch.Generator) -> Tensor:
         """Unlabelled noise on half of the context frames, against drift."""

@@ -1,0 +1,63 @@
+"""The decoder: what it reads, how far it looks, and where it begins."""
+
+import torch
+from torch import Tensor
+
+from world_model.decoder import Convolution, PixelDecoder, _fold, _unfold
+
+
+def decoder(history: int = 2) -> PixelDecoder:
+    torch.manual_seed(0)
+    return PixelDecoder((2, 2), [48, 48], dim=16, history=history, canvas=2, channels=8, condition_dim=4).double()
+
+
+def pictures(history: int = 2) -> tuple[Tensor, list[Tensor], Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    seen = [torch.randn(2, 3, 96, 96, 3, generator=generator).double() for _ in range(1 + history)]
+    tokens = torch.randn(2, 3, 4, 16, generator=generator).double()
+    return tokens, seen, torch.zeros(96, 96, 3).double(), torch.randn(2, 3, 4, generator=generator).double()
+
+
+def test_folding_keeps_neighbours_together_and_is_undone() -> None:
+    x = torch.arange(4 * 6 * 3).reshape(1, 4, 6, 3)
+    folded = _fold(x)
+    assert folded.shape == (1, 2, 3, 12)
+    assert folded[0, 1, 2].reshape(2, 2, 3).equal(x[0, 2:, 4:])
+    assert _unfold(folded).equal(x)
+
+
+def test_a_convolution_is_the_plain_one_of_torch() -> None:
+    layer = Convolution(3, 5, dilation=2)
+    kernel = layer.weight.reshape(5, 3, 3, 3).permute(0, 3, 1, 2)  # the matrix runs over rows, columns, channels
+    x = torch.randn(2, 3, 9, 7)
+    assert torch.allclose(layer(x), torch.nn.functional.conv2d(x, kernel, layer.bias, padding=2, dilation=2), atol=1e-6)
+
+
+def test_an_untrained_decoder_repeats_the_frame_before() -> None:
+    tokens, seen, mean, condition = pictures()
+    assert decoder()(tokens, seen, mean, condition).equal(seen[1])
+    assert decoder(0)(tokens, seen[:1], mean, condition).abs().max() == 0
+
+
+def test_it_looks_twenty_pixels_far_and_mixes_no_frames() -> None:
+    model = decoder()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.3)
+    tokens, seen, mean, condition = pictures()
+    before = model(tokens, seen, mean, condition)
+    seen[2] = seen[2].clone()
+    seen[2][1, 1, 48, 48] += 3
+    changed = (model(tokens, seen, mean, condition) != before).any(-1)
+    assert changed[1, 1].any() and not changed[0].any() and not changed[1, [0, 2]].any()
+    rows, columns = changed[1, 1].nonzero().unbind(1)
+    assert (int(rows.min()), int(rows.max())) == (48 - 20, 48 + 21)  # places come in squares of 2 x 2
+    assert (int(columns.min()), int(columns.max())) == (48 - 20, 48 + 21)
+
+
+def test_a_token_speaks_to_its_own_patch_first() -> None:
+    said = decoder()._spread(pictures()[0])
+    tokens = pictures()[0]
+    tokens[0, 0, 3] += 1  # the patch at the lower right
+    changed = (decoder()._spread(tokens) != said).any(-1)
+    assert changed[0, 0, 24:, 24:].all() and changed.sum() == 24 * 24

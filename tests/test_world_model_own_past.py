@@ -1,0 +1,39 @@
+"""Clips whose past the world draws itself, against drawing each frame alone."""
+
+import pytest
+import torch
+
+from tests.test_world_model_model import random_clip, random_model, tiny
+from world_model.own_past import _draw, own_past
+from world_model.plans import autoregressive_plan
+from world_model.sampler import SamplerConfig, flow_path, level_times, run_plan
+
+
+@pytest.mark.parametrize("passes", [1, 3])
+def test_all_frames_at_once_equal_each_frame_drawn_by_the_sampler(passes: int) -> None:
+    config, sampler = tiny(), SamplerConfig(steps=passes, shift=2.0)
+    model, (x, _, actions) = random_model(config), random_clip(config, 5)
+    noise = torch.randn(x[:, 1:].shape, generator=torch.Generator().manual_seed(2)).double()
+    with torch.no_grad():
+        together = _draw(model, x[:, :-1], actions, noise, level_times(sampler).tolist())
+    for i in range(1, 5):
+
+        def denoise(live: torch.Tensor, times: torch.Tensor, first: int, i: int = i) -> torch.Tensor:
+            levels = torch.cat([torch.zeros(2, i), times.expand(2, 1)], 1).double()
+            return model(torch.cat([x[:, :i], live], 1), levels, actions[:, : i + 1])[0][:, -1:]
+
+        alone = run_plan(autoregressive_plan(1, passes), flow_path(sampler), noise[:, i - 1 : i], denoise)
+        assert torch.allclose(together[:, i - 1], alone[:, 0], atol=1e-5), i
+
+
+def test_the_first_frame_stays_real_and_depth_zero_changes_nothing() -> None:
+    config = tiny()
+    model, (x, _, actions) = random_model(config, torch.float32), random_clip(config, 6, torch.float32)
+    past, sampler = x[:, :-1], SamplerConfig(steps=2)
+    assert own_past(model, past, actions, sampler, 0, torch.Generator()).equal(past)
+    drawn = [own_past(model, past, actions, sampler, depth, torch.Generator().manual_seed(3)) for depth in (1, 1, 2)]
+    assert drawn[0].equal(drawn[1]) and not drawn[0].equal(drawn[2])
+    for other in drawn:
+        assert other[:, 0].equal(past[:, 0]) and not other.requires_grad
+        assert (other[:, 1:] != past[:, 1:]).flatten(2).any(-1).all()
+    assert torch.allclose(model.scaler.quantise(drawn[0][:, 1:]), drawn[0][:, 1:])
