@@ -16,7 +16,7 @@ def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
 
 
 class RMSNorm(nn.Module):
-    """x / rms(x) * weight over the last axis (Zhang & Sennrich 2019, arXiv:1910.07467), computed in float32."""
+    """x / rms(x) * weight over the last axis (Zhang & Sennrich 2019, arXiv:1910.07467)."""
 
     def __init__(self, dim: int):
         super().__init__()
@@ -24,9 +24,7 @@ class RMSNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., D] -> [..., D], same dtype."""
-        y = x.float()
-        y = y * torch.rsqrt(y.square().mean(-1, keepdim=True) + 1e-6)
-        return (y * self.weight.float()).to(x.dtype)
+        return F.rms_norm(x, self.weight.shape, self.weight.to(x.dtype), 1e-6)
 
 
 class Block(nn.Module):
@@ -49,8 +47,8 @@ class Block(nn.Module):
         shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation(condition)[:, :, None].chunk(6, -1)
         q, k, v = self._project(modulate(x, shift1, scale1))
         x = x + gate1 * self.out(attend(q, k, v).flatten(-2))
-        return x + gate2 * self.down(F.gelu(self.up(modulate(x, shift2, scale2)), approximate="tanh"))
+        return x + gate2 * self.down(F.gelu(self.up(modulate(x, shift2, scale2))))
 
     def _project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).unbind(-3)
-        return self.norm_q(q).to(v.dtype), self.norm_k(k).to(v.dtype), v
+        return self.norm_q(q), self.norm_k(k), v

@@ -85,7 +85,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     }
     if config.env == PONG:
         report["control"] = held_actions(world, game, scenarios[: config.control_starts])
-        report["free_run"] = free_run(world, scenarios[0], config)
+        report["free_run"] = free_run(world, scenarios, config)
     report["seconds"] = round(time.perf_counter() - begun, 1)
     out = Path(config.out or config.world)
     out.mkdir(parents=True, exist_ok=True)
@@ -132,17 +132,22 @@ def roll_out(world: World, scenarios: list[Scenario], actions: np.ndarray, batch
     return frames, rewards, np.maximum.accumulate(ends, axis=1)
 
 
-def free_run(world: World, start: Scenario, config: EvaluateConfig) -> dict[str, Any]:
-    """One long uninterrupted run played by the recorder's behaviours inside the world."""
-    state, rng = world.start(start.frames, start.past_actions, seed=config.seed), np.random.default_rng(config.seed)
-    player = behaviour_for(config.env, world.action_meanings)
-    player.reset(rng)
-    frame, frames, rewards = start.frames[-1], [], []
+def free_run(world: World, starts: list[Scenario], config: EvaluateConfig) -> dict[str, Any]:
+    """One long run played by the recorder's behaviours inside the world; where a game ends the next start follows."""
+    rng, player = np.random.default_rng(config.seed), behaviour_for(config.env, world.action_meanings)
+    frames: list[np.ndarray] = []
+    rewards: list[float] = []
+    state, games = None, 0
     for _ in tqdm(range(config.free_steps), desc="free run", unit="step"):
-        frame, reward, _ = world.step(state, player.act(frame, rng))
+        if state is None:
+            start, games = starts[games % len(starts)], games + 1
+            state, frame = world.start(start.frames, start.past_actions, seed=config.seed + games), start.frames[-1]
+            player.reset(rng)
+        frame, reward, ended = world.step(state, player.act(frame, rng))
         frames.append(frame)
         rewards.append(reward)
-    return free_run_figures(np.stack(frames), np.array(rewards))
+        state = None if ended else state
+    return free_run_figures(np.stack(frames), np.array(rewards)) | {"games": games}
 
 
 def summary(report: dict[str, Any]) -> dict[str, Any]:

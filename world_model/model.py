@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kernels import apply_rope, axial_angles, cached_attention, frame_attention, teacher_attention
+from kernels import apply_rope, axial_angles, cached_attention, frame_attention, rotation_tables, teacher_attention
 
 from .blocks import Attend, Block, modulate
 from .conditioning import Conditioning
@@ -140,7 +140,7 @@ class WorldModel(nn.Module):
         return self.conditioning.null_action
 
     def rotation(self, times: Tensor) -> tuple[Tensor, Tensor]:
-        """Cos and sin of all tokens of frames at integer times [T]: [T, N, 1, planes] each."""
+        """Cos and signed sin of all tokens of frames at integer times [T]: [T, N, 1, D/H] each."""
         if times.numel() and int(times.max()) >= len(self.rope_cos):
             return _rotation(self.config, times)
         return self.rope_cos[times], self.rope_sin[times]
@@ -273,9 +273,9 @@ def _damped(x: Tensor, levels: Tensor) -> Tensor:
 
 
 def _rotation(config: WorldModelConfig, times: Tensor) -> tuple[Tensor, Tensor]:
-    """Cos and sin [T, N, 1, planes] of every token of frames at the given times [T]."""
+    """Rotation tables [T, N, 1, D/H] of every token of frames at the given times [T]."""
     rows, cols = config.grid
     grid = torch.cartesian_prod(torch.arange(rows), torch.arange(cols)).to(times.device).reshape(1, -1, 2)
     when = times[:, None, None].expand(len(times), rows * cols, 1)
     angles = axial_angles(torch.cat([when, grid.expand(len(times), -1, -1)], -1), config.planes)[..., None, :]
-    return angles.cos(), angles.sin()
+    return rotation_tables(angles)
