@@ -19,7 +19,7 @@ from .rollout import World
 from .sampler import SamplerConfig
 
 FORMAT = "foreframe-world"
-VERSION = 1
+VERSION = 2  # 2: pixels drawn by convolutions
 WEIGHTS, CARD, CONTEXTS = "world.safetensors", "world.json", "contexts.zarr"
 MAX_PARAMETERS = 2_000_000_000
 
@@ -71,7 +71,7 @@ def read_card(folder: str | Path) -> dict[str, Any]:
         raise WorldError(f"{path} does not describe a Foreframe world (expected format {FORMAT!r})")
     if card.get("version") != VERSION:
         raise WorldError(f"{path} has version {card.get('version')!r}, this Foreframe reads version {VERSION}; "
-                         f"{'update Foreframe' if _newer(card.get('version')) else 'convert the world'}")
+                         f"{'update Foreframe' if _newer(card.get('version')) else 'fetch or train it again'}")
     return card
 
 

@@ -26,11 +26,11 @@ from .train_state import check_fits, load_state, save_state, update_average
 class TrainerConfig:
     """How long and on what to train."""
 
-    steps: int = 8000
+    steps: int = 5100
     """optimiser steps"""
-    batch: int = 8
+    batch: int = 5
     """clips per step"""
-    frames: int = 8
+    frames: int = 12
     """frames per clip that are drawn; a clip holds one more"""
     event_share: float = 0.2
     """share of clips that contain a reward or an end"""
