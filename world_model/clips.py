@@ -47,6 +47,8 @@ class ClipSource:
         self.rewards[first] = 0
         self.terminated[first] = 0
         self.reward_index = _nearest(self.rewards, reward_values)
+        self.mean, self.spread = self._picture_statistics()
+        """of every pixel, float32 [H, W, 3] in [0, 1]"""
         self.events = np.flatnonzero((self.rewards != 0) | (self.terminated != 0))
 
     def batch(self, step: int, size: int, frames: int) -> Clips:
@@ -64,7 +66,7 @@ class ClipSource:
             terminated=torch.from_numpy(self.terminated[rows]),
         )
 
-    def mean_picture(self, every: int = 7) -> tuple[np.ndarray, np.ndarray]:
+    def _picture_statistics(self, every: int = 7) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of every pixel over a subsample, float32 [H, W, 3] in [0, 1]."""
         sample = self.frames[::every]
         total = np.zeros(sample.shape[1:], np.float64)
@@ -74,8 +76,8 @@ class ClipSource:
             total += x.sum(0)
             square += (x * x).sum(0)
         mean = total / len(sample)
-        return mean.astype(np.float32), np.sqrt(np.maximum(square / len(sample) - mean**2, 0)).astype(np.float32)
-
+        spread = np.sqrt(np.maximum(square / len(sample) - mean**2, 0))
+        return torch.from_numpy(mean).float(), torch.from_numpy(spread).float()
 
     def _start(self, rng: np.random.Generator, frames: int) -> int:
         for _ in range(1000):

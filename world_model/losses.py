@@ -15,6 +15,8 @@ class LossConfig:
     """extra weight of pixels that changed since the frame before"""
     motion_threshold: float = 0.02
     """change, in [0, 1] pixel units, that counts as motion"""
+    rarity: float = 0.02
+    """added to a pixel's spread over the recording, in [0, 1] pixel units, before its weight is taken as the inverse"""
     outcome: float = 0.05
     """weight of the reward and termination losses"""
     low_noise: float = 0.0
@@ -25,6 +27,22 @@ def motion_weight(frames: Tensor, before: Tensor, config: LossConfig) -> Tensor:
     """1 for still pixels, 1 + motion where any channel changed. uint8 [..., H, W, 3] each -> float [..., H, W, 1]."""
     change = (frames.to(torch.int16) - before.to(torch.int16)).abs().amax(-1, keepdim=True)
     return 1 + config.motion * (change > config.motion_threshold * 255).float()
+
+
+def rarity_weight(spread: Tensor, config: LossConfig) -> Tensor:
+    """Weight of every place: where little ever happens, what happens counts more. Mean 1.
+
+    A place that a paddle covers a tenth of the time varies twenty times as much as one that a ball crosses now and then;
+    weighing both alike, a network polishes paddles and loses balls.
+
+    Args:
+        spread: float [H, W, 3] standard deviation of every pixel over a recording, in [0, 1] pixel units.
+
+    Returns:
+        float [H, W, 1].
+    """
+    weight = 1 / (spread.amax(-1, keepdim=True) + config.rarity)
+    return weight / weight.mean()
 
 
 def picture_loss(estimate: Tensor, target: Tensor, weight: Tensor, times: Tensor, config: LossConfig) -> Tensor:

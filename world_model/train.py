@@ -81,7 +81,7 @@ def train(config: TrainConfig) -> Path:
     source = ClipSource(recording, training, config.model.reward_values, config.model.num_actions,
                         config.trainer.event_share, config.trainer.seed)
     model = WorldModel(config.model)
-    model.scaler.mean.copy_(torch.from_numpy(source.mean_picture()[0]))
+    model.scaler.mean.copy_(source.mean)
     if config.init:
         start_from(model, config.init)
     trainer = Trainer(model.to(device), source, config.sampler, config.trainer, out)

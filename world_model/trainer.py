@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from .clips import Clips, ClipSource
 from .levels import LevelConfig, LevelSampler
-from .losses import LossConfig, motion_weight, outcome_loss, picture_loss
+from .losses import LossConfig, motion_weight, outcome_loss, picture_loss, rarity_weight
 from .model import WorldModel
 from .optimizer import Optimizer, OptimizerConfig, rate_fraction
 from .own_past import own_past
@@ -78,6 +78,7 @@ class Trainer:
         self.optimizer = Optimizer(model, config.optimizer)
         self.average = {name: p.detach().clone() for name, p in model.named_parameters()}
         self.step = 0
+        self.places = rarity_weight(source.spread.to(self.device), config.loss)
         self.dtype = choose_dtype(self.device, config.precision)
         self._resume()
 
@@ -124,7 +125,7 @@ class Trainer:
         times = self.levels.times(mode, len(x), x.shape[1] - 1, generator).to(self.device)
         noise = torch.randn(x[:, 1:].shape, generator=generator).to(self.device)
         noisy = torch.lerp(x[:, 1:], noise, times[..., None, None, None])
-        weight = motion_weight(frames[:, 1:], frames[:, :-1], self.config.loss)
+        weight = motion_weight(frames[:, 1:], frames[:, :-1], self.config.loss) * self.places
         outcome, depth = torch.zeros((), device=self.device), 0
         if mode == "teacher":
             depth = self._own_depth(generator)
