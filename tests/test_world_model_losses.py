@@ -22,5 +22,6 @@ def test_places_where_little_happens_count_more() -> None:
 
 def test_clean_frames_cost_nothing_and_weights_multiply_squares() -> None:
     target = torch.zeros(1, 2, 1, 1, 3)
-    errors = picture_loss(target + 2, target, torch.full((1, 2, 1, 1, 1), 3.0), torch.tensor([[0.0, 0.5]]), LossConfig())
+    weight, times = torch.full((1, 2, 1, 1, 1), 3.0), torch.tensor([[0.0, 0.5]])
+    errors = picture_loss(target + 2, target, weight, times, LossConfig())
     assert errors.tolist() == [[0, 12]]

@@ -30,7 +30,7 @@ class Convolution(nn.Module):
 
 
 class PixelDecoder(nn.Module):
-    """The frame before, plus a correction drawn from tokens, the noisy frame, the frames before and the mean picture."""
+    """The frame before plus a correction from tokens, the noisy frame, the frames before and the mean picture."""
 
     def __init__(self, grid: tuple[int, int], patch: list[int], dim: int, history: int, canvas: int, channels: int,
                  condition_dim: int):

@@ -32,8 +32,8 @@ def motion_weight(frames: Tensor, before: Tensor, config: LossConfig) -> Tensor:
 def rarity_weight(spread: Tensor, config: LossConfig) -> Tensor:
     """Weight of every place: where little ever happens, what happens counts more. Mean 1.
 
-    A place that a paddle covers a tenth of the time varies twenty times as much as one that a ball crosses now and then;
-    weighing both alike, a network polishes paddles and loses balls.
+    A place that a paddle covers a tenth of the time varies twenty times as much as one that a ball crosses now and
+    then; weighing both alike, a network polishes paddles and loses balls.
 
     Args:
         spread: float [H, W, 3] standard deviation of every pixel over a recording, in [0, 1] pixel units.

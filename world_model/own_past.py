@@ -1,9 +1,9 @@
 """Clips whose past the world has drawn itself: what it will see when it is served (self-forcing, done in parallel).
 
-Served, a world sees its own frames; trained on real ones alone, it never learns to mend its own mistakes. Drawing a clip
-frame by frame in training is slow. Under the teacher mask, though, every frame of a clip is drawn from the past before
-it in one pass; doing so again from the frames just drawn goes one step deeper (scheduled sampling in parallel, Mihaylova
-& Martins 2019, arXiv:1906.07651; the aim is that of Self Forcing, arXiv:2506.08009).
+Served, a world sees its own frames; trained on real ones alone, it never learns to mend its own mistakes. Drawing a
+clip frame by frame in training is slow. Under the teacher mask, though, every frame of a clip is drawn from the past
+before it in one pass; doing so again from the frames just drawn goes one step deeper (scheduled sampling in parallel,
+Mihaylova & Martins 2019, arXiv:1906.07651; the aim is that of Self Forcing, arXiv:2506.08009).
 """
 
 import torch
