@@ -83,7 +83,7 @@ class ClipSource:
         for _ in range(1000):
             if len(self.events) and rng.random() < self.event_share:
                 event = int(rng.choice(self.events))
-                start = event - int(rng.integers(1, max(frames - 1, 2)))
+                start = event - 1 - int(rng.random() ** 2 * max(frames - 2, 1))  # mostly early: see what follows it
             else:
                 start = int(rng.integers(len(self.frames)))
             episode = int(np.searchsorted(self.starts, start, side="right")) - 1

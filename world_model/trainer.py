@@ -28,11 +28,11 @@ class TrainerConfig:
 
     steps: int = 5100
     """optimiser steps"""
-    batch: int = 5
+    batch: int = 3
     """clips per step"""
-    frames: int = 12
+    frames: int = 20
     """frames per clip that are drawn; a clip holds one more"""
-    event_share: float = 0.2
+    event_share: float = 0.4
     """share of clips that contain a reward or an end"""
     context_noise: float = 0.1
     """largest noise time mixed, unlabelled, into the clean past; half of the frames get some"""
