@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from recorders import action_meanings, game_card, game_for, make_game
+from recorders import RolloutWriter, action_meanings, game_card, game_for, make_game
 from world_model import Contexts, SamplerConfig, WorldModel, WorldModelConfig, save_world
 
 
@@ -45,3 +45,30 @@ def tiny_world(tmp_path_factory) -> Path:
 def ending_world(tmp_path_factory) -> Path:
     """Folder of a world whose every episode ends at the first step."""
     return save_tiny_world(tmp_path_factory.mktemp("worlds") / "Ending-v0", ends=True)
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six episodes of 41 frames of a square that a 3-action game moves left, right or not; a reward at either edge."""
+    path = tmp_path_factory.mktemp("data") / "square"
+    game = {"id": "Square", "fps": 10, "action_space": {"n": 3}, "action_meanings": ["NOOP", "LEFT", "RIGHT"],
+            "keys": {}}
+    rng = np.random.default_rng(0)
+    with RolloutWriter(path, (8, 12, 3), meta={"game": game}) as writer:
+        for episode in range(6):
+            place = 5
+            writer.begin(seed=episode)
+            for step in range(40):
+                action = int(rng.integers(3))
+                moved = int(np.clip(place + (0, -2, 2)[action], 0, 10))
+                reward = float(moved in (0, 10) and moved != place) * (1 if moved else -1)
+                writer.add(_square(place), action, reward, step == 39, False)
+                place = moved
+            writer.end(_square(place))
+    return path
+
+
+def _square(place: int) -> np.ndarray:
+    frame = np.full((8, 12, 3), 40, np.uint8)
+    frame[2:6, place : place + 2] = (220, 60, 60)
+    return frame

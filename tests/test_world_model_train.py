@@ -12,44 +12,15 @@ import numpy as np
 import pytest
 import torch
 
-from recorders import RolloutWriter, open_recording
 from world_model import WorldModelConfig, load_world
-from world_model.clips import ClipSource
 from world_model.optimizer import OptimizerConfig
 from world_model.sampler import SamplerConfig
-from world_model.train import TrainConfig, split, train
+from world_model.train import TrainConfig, train
 from world_model.train_state import TrainStateError, load_state
 from world_model.trainer import TrainerConfig
 
 TINY = {"patch": [4, 4], "dim": 16, "layers": 2, "heads": 2, "window": 3, "temporal_every": 2,
         "channels": 8, "canvas": 2}
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six episodes of a square that a 3-action game moves left, right or not; a reward at either edge."""
-    path = tmp_path_factory.mktemp("data") / "square"
-    game = {"id": "Square", "fps": 10, "action_space": {"n": 3}, "action_meanings": ["NOOP", "LEFT", "RIGHT"],
-            "keys": {}}
-    rng = np.random.default_rng(0)
-    with RolloutWriter(path, (8, 12, 3), meta={"game": game}) as writer:
-        for episode in range(6):
-            place = 5
-            writer.begin(seed=episode)
-            for step in range(40):
-                action = int(rng.integers(3))
-                moved = int(np.clip(place + (0, -2, 2)[action], 0, 10))
-                reward = float(moved in (0, 10) and moved != place) * (1 if moved else -1)
-                writer.add(picture(place), action, reward, step == 39, False)
-                place = moved
-            writer.end(picture(place))
-    return path
-
-
-def picture(place: int) -> np.ndarray:
-    frame = np.full((8, 12, 3), 40, np.uint8)
-    frame[2:6, place : place + 2] = (220, 60, 60)
-    return frame
 
 
 def config(data: Path, out: Path, **changes: object) -> TrainConfig:
@@ -126,35 +97,6 @@ def test_training_goes_on_from_the_weights_of_a_world(data: Path, tmp_path: Path
     onward.out = str(tmp_path / "c")
     with pytest.raises(ValueError, match="has other sizes"):
         train(onward)
-
-
-def test_clips_align_actions_and_rewards_with_the_frames_they_lead_to(data: Path) -> None:
-    recording = open_recording(data)
-    source = ClipSource(recording, recording.episodes, [-1.0, 0.0, 1.0], 3, event_share=0.5, progress=False)
-    clips = source.batch(step=0, size=32, frames=6)
-    arrays = (x.numpy() for x in (clips.frames, clips.actions, clips.rewards))
-    for frames, actions, rewards in zip(*arrays, strict=True):
-        places = [int(np.argmax(frame[3, :, 0] > 100)) for frame in frames]
-        for i in range(1, 6):
-            expected = int(np.clip(places[i - 1] + (0, -2, 2)[actions[i]], 0, 10))
-            assert places[i] == expected
-            moved = places[i] != places[i - 1]
-            assert rewards[i] - 1 == (moved and places[i] == 10) - (moved and places[i] == 0)
-    again = source.batch(step=0, size=32, frames=6)
-    assert torch.equal(clips.frames, again.frames)
-    assert not torch.equal(clips.frames, source.batch(step=1, size=32, frames=6).frames)
-
-
-def test_clips_never_cross_episodes_and_events_are_oversampled(data: Path) -> None:
-    recording = open_recording(data)
-    training, heldout = split(recording.episodes, 0.2)
-    assert len(training) == 5 and len(heldout) == 1
-    plain = ClipSource(recording, training, [-1.0, 0.0, 1.0], 3, event_share=0.0, progress=False)
-    rich = ClipSource(recording, training, [-1.0, 0.0, 1.0], 3, event_share=1.0, progress=False)
-    assert (plain.batch(0, 200, 5).actions[:, 1:] < 3).all()
-    assert ((rich.batch(0, 100, 5).rewards != 1).any(1) | (rich.batch(0, 100, 5).terminated > 0).any(1)).all()
-    with pytest.raises(ValueError, match="no episode of this recording holds 99 frames"):
-        plain.batch(0, 1, 99)
 
 
 def test_inputs_that_cannot_be_used_are_named(data: Path, tmp_path: Path) -> None:

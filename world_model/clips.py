@@ -8,6 +8,8 @@ from torch import Tensor
 
 from recorders import Episode, Recording
 
+_HARDNESS_POWER = 0.7  # of a frame's loss, to which its chance of being drawn again is proportional
+
 
 @dataclass
 class Clips:
@@ -21,16 +23,24 @@ class Clips:
     """int64 [B, T+1]: index into the model's reward values, of the step that led to frame i"""
     terminated: Tensor
     """float32 [B, T+1]: 1 where that step ended the episode"""
+    rows: np.ndarray
+    """int64 [B, T+1]: of the recording"""
 
 
 class ClipSource:
-    """Random clips of a recording held in memory; the same step number always gives the same batch."""
+    """Random clips of a recording held in memory: anywhere, around events, and where the network is still wrong.
+
+    What rarely happens decides how long a world holds: one missed bounce and the ball is gone. So a share of the
+    clips ends at frames drawn in proportion to their last loss (prioritised replay, Schaul et al. 2016,
+    arXiv:1511.05952, without its correction: here the emphasis is the aim). The same step number gives the same
+    batch as long as `difficulty` is the same.
+    """
 
     def __init__(self, recording: Recording, episodes: list[Episode], reward_values: list[float], num_actions: int,
-                 event_share: float = 0.2, seed: int = 0, progress: bool = True):
+                 event_share: float = 0.2, hard_share: float = 0.0, seed: int = 0, progress: bool = True):
         self.frames = recording.load_frames(progress=progress)
         self.seed = seed
-        self.event_share = event_share
+        self.event_share, self.hard_share = event_share, hard_share
         self.null_action = num_actions
         rows = len(self.frames)
         # Row t of a recording holds frame t and the action taken there; a clip wants the action before the frame.
@@ -47,24 +57,48 @@ class ClipSource:
         self.rewards[first] = 0
         self.terminated[first] = 0
         self.reward_index = _nearest(self.rewards, reward_values)
+        self.no_reward = int(_nearest(np.zeros(1), reward_values)[0])
         self.mean, self.spread = self._picture_statistics()
         """of every pixel, float32 [H, W, 3] in [0, 1]"""
-        self.events = np.flatnonzero((self.rewards != 0) | (self.terminated != 0))
+        self.events = self._events()
+        """rows of every kind of event: each reward but 0, and ends"""
+        self.difficulty = np.zeros(rows, dtype=np.float32)
+        """last loss of every frame, 0 where it is not known"""
 
     def batch(self, step: int, size: int, frames: int) -> Clips:
-        """`size` clips of `frames` frames: a share of them around an event, the rest anywhere.
+        """`size` clips of `frames` frames, oldest first.
+
+        A clip may end one frame behind the end of its episode: the last frame is then there twice, so that it is
+        once the past of another.
 
         Raises:
             ValueError: if no episode is long enough.
         """
         rng = np.random.default_rng([self.seed, step])
-        rows = np.array([self._start(rng, frames) for _ in range(size)])[:, None] + np.arange(frames)
+        weights = np.cumsum(self.difficulty.astype(np.float64) ** _HARDNESS_POWER) if self.hard_share else None
+        places = [self._place(rng, frames, weights) for _ in range(size)]
+        wanted = np.array([start for start, _ in places])[:, None] + np.arange(frames)
+        rows = np.minimum(wanted, np.array([stop for _, stop in places])[:, None] - 1)
+        behind = wanted > rows
         return Clips(
             frames=torch.from_numpy(self.frames[rows]),
-            actions=torch.from_numpy(self.actions[rows]),
-            rewards=torch.from_numpy(self.reward_index[rows]),
-            terminated=torch.from_numpy(self.terminated[rows]),
+            actions=torch.from_numpy(np.where(behind, self.null_action, self.actions[rows])),
+            rewards=torch.from_numpy(np.where(behind, self.no_reward, self.reward_index[rows])),
+            terminated=torch.from_numpy(np.where(behind, 0, self.terminated[rows]).astype(np.float32)),
+            rows=rows,
         )
+
+    def remember(self, rows: np.ndarray, losses: np.ndarray) -> None:
+        """Note the loss with which frames were drawn: rows int64 [n], losses float32 [n], not negative."""
+        self.difficulty[rows] = losses
+
+    def _events(self) -> list[np.ndarray]:
+        inside = np.zeros(len(self.rewards), bool)
+        for start, stop in zip(self.starts, self.stops, strict=True):
+            inside[start:stop] = True
+        kinds = [self.reward_index == value for value in np.unique(self.reward_index) if value != self.no_reward]
+        found = [np.flatnonzero(kind & inside) for kind in [*kinds, self.terminated > 0]]
+        return [rows for rows in found if len(rows)]
 
     def _picture_statistics(self, every: int = 7) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of every pixel over a subsample, float32 [H, W, 3] in [0, 1]."""
@@ -79,17 +113,35 @@ class ClipSource:
         spread = np.sqrt(np.maximum(square / len(sample) - mean**2, 0))
         return torch.from_numpy(mean).float(), torch.from_numpy(spread).float()
 
-    def _start(self, rng: np.random.Generator, frames: int) -> int:
+    def _place(self, rng: np.random.Generator, frames: int, weights: np.ndarray | None) -> tuple[int, int]:
+        """(first row of a clip, end of its episode)."""
         for _ in range(1000):
-            if len(self.events) and rng.random() < self.event_share:
-                event = int(rng.choice(self.events))
-                start = event - 1 - int(rng.random() ** 2 * max(frames - 2, 1))  # mostly early: see what follows it
-            else:
-                start = int(rng.integers(len(self.frames)))
-            episode = int(np.searchsorted(self.starts, start, side="right")) - 1
-            if episode >= 0 and self.starts[episode] <= start and start + frames <= self.stops[episode]:
-                return start
+            start, stop = self._choose(rng, frames, weights)
+            if start >= 0:
+                return start, stop
         raise ValueError(f"no episode of this recording holds {frames} frames in a row; record longer episodes")
+
+    def _choose(self, rng: np.random.Generator, frames: int, weights: np.ndarray | None) -> tuple[int, int]:
+        """A clip anywhere or around a row that was chosen; -1 for its start if its episode is too short."""
+        kind, offset = rng.random(), int(rng.random() ** 2 * max(frames - 2, 1))
+        around = True
+        if self.events and kind < self.event_share:
+            row = int(rng.choice(self.events[int(rng.integers(len(self.events)))]))
+            start = row - 1 - offset  # mostly early in the clip: see what follows it
+        elif weights is not None and weights[-1] > 0 and kind < self.event_share + self.hard_share:
+            row = int(np.searchsorted(weights, rng.random() * weights[-1], side="right"))
+            start = row - (frames - 1) + offset  # mostly late in the clip: with all the past there is
+        else:
+            row = start = int(rng.integers(len(self.frames)))
+            around = False
+        episode = int(np.searchsorted(self.starts, row, side="right")) - 1
+        if episode < 0 or row >= self.stops[episode]:
+            return -1, 0
+        low, stop = int(self.starts[episode]), int(self.stops[episode])
+        high = stop + 1 - frames
+        if around:
+            start = min(max(start, low), high)
+        return (start if low <= start <= high else -1), stop
 
 
 def _nearest(values: np.ndarray, choices: list[float]) -> np.ndarray:

@@ -30,7 +30,7 @@ class WorldModelConfig:
     """picture columns, pixels"""
     patch: list[int] = field(default_factory=lambda: [26, 16])
     """rows and columns of a patch, pixels; even numbers that divide height and width"""
-    history: int = 3
+    history: int = 2
     """earlier frames that a token and the decoder read directly"""
     channels: int = 48
     """of the decoder's convolutions"""
@@ -46,7 +46,7 @@ class WorldModelConfig:
     layers: int = 6
     heads: int = 4
     mlp_ratio: int = 4
-    window: int = 9
+    window: int = 18
     """frames a frame attends to, itself included"""
     sinks: int = 0
     """first frames that stay visible beyond the window"""

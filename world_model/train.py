@@ -5,7 +5,7 @@ Run it again with the same `out` to go on from the last checkpoint, after a kill
 
 import sys
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +79,7 @@ def train(config: TrainConfig) -> Path:
     fit_to_recording(config.model, recording)
     training, heldout = split(recording.episodes, config.heldout)
     source = ClipSource(recording, training, config.model.reward_values, config.model.num_actions,
-                        config.trainer.event_share, config.trainer.seed)
+                        config.trainer.event_share, config.trainer.hard_share, config.trainer.seed)
     model = WorldModel(config.model)
     model.scaler.mean.copy_(source.mean)
     if config.init:
@@ -108,13 +108,13 @@ def fit_to_recording(config: WorldModelConfig, recording: Recording) -> None:
 
 
 def start_from(model: WorldModel, folder: str) -> None:
-    """Copy the weights of a world of the same sizes into `model`.
+    """Copy the weights of a world of the same sizes into `model`; its window may differ, which has no weights.
 
     Raises:
         ValueError: if its sizes differ.
     """
     other = load_world(folder, dtype="fp32").model
-    if other.config != model.config:
+    if replace(other.config, window=model.config.window) != model.config:
         raise ValueError(f"init={folder} has other sizes: {asdict(other.config)}, this run has {asdict(model.config)}")
     model.load_state_dict(other.state_dict())
 

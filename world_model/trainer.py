@@ -21,6 +21,9 @@ from .precision import choose_dtype
 from .sampler import SamplerConfig
 from .train_state import check_fits, load_state, save_state, update_average
 
+HARD_TIME = 0.8
+"""noise time above which the picture must come from the past rather than from the noisy frame"""
+
 
 @dataclass(kw_only=True)
 class TrainerConfig:
@@ -30,13 +33,15 @@ class TrainerConfig:
     """optimiser steps"""
     batch: int = 3
     """clips per step"""
-    frames: int = 20
+    frames: int = 22
     """frames per clip that are drawn; a clip holds one more"""
-    event_share: float = 0.4
-    """share of clips that contain a reward or an end"""
+    event_share: float = 0.25
+    """share of clips that contain an event: every reward but 0 and the end of an episode equally often"""
+    hard_share: float = 0.45
+    """share of clips that end near a frame which was drawn badly the last time, the worse the likelier"""
     context_noise: float = 0.1
     """largest noise time mixed, unlabelled, into the clean past; half of the frames get some"""
-    own_share: float = 0.6
+    own_share: float = 0.5
     """share of teacher-forced steps whose past is drawn by the world itself, against drift"""
     own_depth: int = 2
     """how many times over such a past is drawn, at most: frames from drawn frames from real ones"""
@@ -62,6 +67,9 @@ class TrainerConfig:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.frames < 2:
             raise ValueError(f"frames must be at least 2, got {self.frames}")
+        if min(self.event_share, self.hard_share) < 0 or self.event_share + self.hard_share > 1:
+            raise ValueError(f"event_share and hard_share must not be negative and at most 1 together, "
+                             f"got {self.event_share} and {self.hard_share}")
         if not 0 <= self.own_share <= 1 or self.own_depth < 1:
             raise ValueError(f"own_share must be from 0 to 1 and own_depth at least 1, "
                              f"got {self.own_share} and {self.own_depth}")
@@ -141,9 +149,17 @@ class Trainer:
             estimate, _ = self.model(torch.cat([x[:, :1], noisy], 1), torch.cat([first, times], 1), actions)
             estimate = estimate[:, 1:]
         errors = picture_loss(estimate, x[:, 1:], weight, times, self.config.loss)
+        if mode == "teacher":
+            self._remember(clips, errors.detach(), times)
         picture = errors.sum() / (times > 0).sum().clamp(min=1)
         loss = picture + self.config.loss.outcome * outcome
         return {"loss": loss, "picture": picture, "outcome": outcome, "depth": depth} | _by_level(errors, times)
+
+    def _remember(self, clips: Clips, errors: Tensor, times: Tensor) -> None:
+        """Tell the clips' source how well their frames were drawn, where it took skill: much noise and a past."""
+        chosen = (times > HARD_TIME).cpu().numpy()
+        chosen[:, : self.model.config.history] = False
+        self.source.remember(clips.rows[:, 1:][chosen], errors.cpu().numpy()[chosen])
 
     def _own_depth(self, generator: torch.Generator) -> int:
         """How many times over the past of this step is drawn; 0 for a real one."""
@@ -167,6 +183,7 @@ class Trainer:
             "average": self.average,
             "optimizer": self.optimizer.state(),
             "buffers": {"mean": self.model.scaler.mean},
+            "clips": {"difficulty": torch.from_numpy(self.source.difficulty)},
         }
         save_state(self.out, self.step, groups, {"trainer": asdict(self.config)})
 
@@ -182,6 +199,9 @@ class Trainer:
                 self.average[name].copy_(groups["average"][name])
             self.model.scaler.mean.copy_(groups["buffers"]["mean"])
         self.optimizer.restore(groups["optimizer"])
+        known = groups.get("clips", {}).get("difficulty")
+        if known is not None and len(known) == len(self.source.difficulty):
+            self.source.difficulty[:] = known.numpy()
 
 
 def _by_level(errors: Tensor, times: Tensor) -> dict[str, float]:
