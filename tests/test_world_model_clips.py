@@ -8,6 +8,7 @@ import torch
 
 from recorders import open_recording
 from world_model.clips import ClipSource
+from world_model.difficulty import Difficulty
 from world_model.train import split
 
 
@@ -35,13 +36,13 @@ def test_a_step_number_and_what_was_hard_decide_a_batch(data: Path) -> None:
     assert not torch.equal(first.frames, clips.batch(step=1, size=32, frames=6).frames)
     other = source(data, hard_share=0.5)
     for each in (clips, other):
-        each.remember(np.array([17, 60]), np.array([0.1, 0.2], np.float32))
+        each.difficulty.remember(np.array([17, 60]), np.array([0.1, 0.2], np.float32))
     assert np.array_equal(clips.batch(1, 32, 6).rows, other.batch(1, 32, 6).rows)
 
 
 def test_clips_never_cross_episodes_and_repeat_at_most_the_last_frame(data: Path) -> None:
     clips = source(data, event_share=0.5, hard_share=0.2)
-    clips.remember(np.arange(0, 246, 40), np.ones(7, np.float32))
+    clips.difficulty.remember(np.arange(0, 246, 40), np.ones(7, np.float32))
     batch = clips.batch(0, 400, 5)
     steps = np.diff(batch.rows, axis=1)
     assert set(np.unique(steps)) == {0, 1} and (steps[:, :-1] == 1).all()
@@ -72,13 +73,31 @@ def test_every_kind_of_event_comes_up_alike(data: Path) -> None:
 def test_frames_that_were_drawn_badly_come_up_often_and_late_in_clips(data: Path) -> None:
     clips = source(data, event_share=0.0, hard_share=1.0)
     rows = np.arange(246)
-    clips.remember(rows, np.full(246, 1e-4, np.float32))
+    clips.difficulty.remember(rows, np.full(246, 1e-4, np.float32))
     hard = np.array([30, 71, 100, 150])
-    clips.remember(hard, np.full(4, 10.0, np.float32))
+    clips.difficulty.remember(hard, np.full(4, 10.0, np.float32))
     drawn = clips.batch(0, 300, 6).rows
     contains = np.isin(drawn, hard)
     assert contains.any(1).mean() > 0.9
     places = np.argwhere(contains)[:, 1]
     assert (places == 5).mean() > 0.25 and (places < 2).mean() < 0.15
-    clips.remember(rows, np.full(246, 1e-4, np.float32))
+    clips.difficulty.remember(rows, np.full(246, 1e-4, np.float32))
     assert np.isin(clips.batch(0, 300, 6).rows, hard).any(1).mean() < 0.3
+
+
+def test_moments_end_at_frames_that_the_decoder_alone_drew_badly_or_anywhere(data: Path) -> None:
+    clips = source(data)
+    assert len(np.unique(clips.moments(0, 200, 4).rows[:, -1])) > 80
+    clips.nearby.remember(np.array([30, 71]), np.ones(2, np.float32))
+    last = clips.moments(0, 200, 4).rows[:, -1]
+    hard = np.isin(last, [30, 71])
+    assert 0.45 < hard.mean() < 0.6 and len(np.unique(last[~hard])) > 60
+    assert not np.isin(clips.batch(0, 200, 4).rows[:, -1], [30, 71]).mean() > 0.1
+
+
+def test_the_worse_a_frame_was_drawn_the_oftener_it_comes_again() -> None:
+    known = Difficulty(5, power=2.0)
+    assert len(known.draw(np.random.default_rng(0), 3)) == 0
+    known.remember(np.array([1, 4]), np.array([1.0, 3.0], np.float32))
+    rows = known.draw(np.random.default_rng(0), 5000)
+    assert set(rows) == {1, 4} and abs((rows == 4).mean() - 0.9) < 0.02

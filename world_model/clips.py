@@ -8,7 +8,7 @@ from torch import Tensor
 
 from recorders import Episode, Recording
 
-_HARDNESS_POWER = 0.7  # of a frame's loss, to which its chance of being drawn again is proportional
+from .difficulty import Difficulty
 
 
 @dataclass
@@ -30,10 +30,7 @@ class Clips:
 class ClipSource:
     """Random clips of a recording held in memory: anywhere, around events, and where the network is still wrong.
 
-    What rarely happens decides how long a world holds: one missed bounce and the ball is gone. So a share of the
-    clips ends at frames drawn in proportion to their last loss (prioritised replay, Schaul et al. 2016,
-    arXiv:1511.05952, without its correction: here the emphasis is the aim). The same step number gives the same
-    batch as long as `difficulty` is the same.
+    The same step number gives the same batch as long as what is known of the difficulty of frames is the same.
     """
 
     def __init__(self, recording: Recording, episodes: list[Episode], reward_values: list[float], num_actions: int,
@@ -62,8 +59,10 @@ class ClipSource:
         """of every pixel, float32 [H, W, 3] in [0, 1]"""
         self.events = self._events()
         """rows of every kind of event: each reward but 0, and ends"""
-        self.difficulty = np.zeros(rows, dtype=np.float32)
-        """last loss of every frame, 0 where it is not known"""
+        self.difficulty = Difficulty(rows)
+        """of frames drawn with all that a clip shows of their past"""
+        self.nearby = Difficulty(rows)
+        """of frames drawn from those just before them alone"""
 
     def batch(self, step: int, size: int, frames: int) -> Clips:
         """`size` clips of `frames` frames, oldest first.
@@ -75,10 +74,23 @@ class ClipSource:
             ValueError: if no episode is long enough.
         """
         rng = np.random.default_rng([self.seed, step])
-        weights = np.cumsum(self.difficulty.astype(np.float64) ** _HARDNESS_POWER) if self.hard_share else None
-        places = [self._place(rng, frames, weights) for _ in range(size)]
-        wanted = np.array([start for start, _ in places])[:, None] + np.arange(frames)
-        rows = np.minimum(wanted, np.array([stop for _, stop in places])[:, None] - 1)
+        hard = self.difficulty.draw(rng, size)
+        places = [self._place(rng, frames, hard[i : i + 1]) for i in range(size)]
+        return self._cut(np.array(places), frames)
+
+    def moments(self, step: int, size: int, frames: int) -> Clips:
+        """`size` short clips for learning their last frame: half of them anywhere, half where `nearby` is high."""
+        rng = np.random.default_rng([self.seed, step, 1])
+        rows = [*self.nearby.draw(rng, size // 2), *rng.integers(len(self.frames), size=size)]
+        places = [place for row in rows if (place := self._fit(int(row) - frames + 1, int(row), frames))]
+        while len(places) < size:
+            places.append(self._place(rng, frames, np.zeros(0, np.int64)))
+        return self._cut(np.array(places[:size]), frames)
+
+    def _cut(self, places: np.ndarray, frames: int) -> Clips:
+        """Clips from places int64 [B, 2]: their first row, the end of their episode."""
+        wanted = places[:, :1] + np.arange(frames)
+        rows = np.minimum(wanted, places[:, 1:] - 1)
         behind = wanted > rows
         return Clips(
             frames=torch.from_numpy(self.frames[rows]),
@@ -87,10 +99,6 @@ class ClipSource:
             terminated=torch.from_numpy(np.where(behind, 0, self.terminated[rows]).astype(np.float32)),
             rows=rows,
         )
-
-    def remember(self, rows: np.ndarray, losses: np.ndarray) -> None:
-        """Note the loss with which frames were drawn: rows int64 [n], losses float32 [n], not negative."""
-        self.difficulty[rows] = losses
 
     def _events(self) -> list[np.ndarray]:
         inside = np.zeros(len(self.rewards), bool)
@@ -113,35 +121,31 @@ class ClipSource:
         spread = np.sqrt(np.maximum(square / len(sample) - mean**2, 0))
         return torch.from_numpy(mean).float(), torch.from_numpy(spread).float()
 
-    def _place(self, rng: np.random.Generator, frames: int, weights: np.ndarray | None) -> tuple[int, int]:
-        """(first row of a clip, end of its episode)."""
+    def _place(self, rng: np.random.Generator, frames: int, hard: np.ndarray) -> tuple[int, int]:
+        """(first row of a clip, end of its episode): anywhere or around an event or the given row, if there is one."""
         for _ in range(1000):
-            start, stop = self._choose(rng, frames, weights)
-            if start >= 0:
-                return start, stop
+            kind, offset = rng.random(), int(rng.random() ** 2 * max(frames - 2, 1))
+            if self.events and kind < self.event_share:
+                row = int(rng.choice(self.events[int(rng.integers(len(self.events)))]))
+                found = self._fit(row - 1 - offset, row, frames)  # mostly early in the clip: see what follows it
+            elif len(hard) and kind < self.event_share + self.hard_share:
+                row = int(hard[0])
+                found = self._fit(row - (frames - 1) + offset, row, frames)  # mostly late: with all the past there is
+            else:
+                start = int(rng.integers(len(self.frames)))
+                found = self._fit(start, start, frames)
+            if found is not None:
+                return found
         raise ValueError(f"no episode of this recording holds {frames} frames in a row; record longer episodes")
 
-    def _choose(self, rng: np.random.Generator, frames: int, weights: np.ndarray | None) -> tuple[int, int]:
-        """A clip anywhere or around a row that was chosen; -1 for its start if its episode is too short."""
-        kind, offset = rng.random(), int(rng.random() ** 2 * max(frames - 2, 1))
-        around = True
-        if self.events and kind < self.event_share:
-            row = int(rng.choice(self.events[int(rng.integers(len(self.events)))]))
-            start = row - 1 - offset  # mostly early in the clip: see what follows it
-        elif weights is not None and weights[-1] > 0 and kind < self.event_share + self.hard_share:
-            row = int(np.searchsorted(weights, rng.random() * weights[-1], side="right"))
-            start = row - (frames - 1) + offset  # mostly late in the clip: with all the past there is
-        else:
-            row = start = int(rng.integers(len(self.frames)))
-            around = False
+    def _fit(self, start: int, row: int, frames: int) -> tuple[int, int] | None:
+        """(first row, end of the episode) of a clip that starts near `start` and holds `row`; None if none does."""
         episode = int(np.searchsorted(self.starts, row, side="right")) - 1
         if episode < 0 or row >= self.stops[episode]:
-            return -1, 0
+            return None
         low, stop = int(self.starts[episode]), int(self.stops[episode])
         high = stop + 1 - frames
-        if around:
-            start = min(max(start, low), high)
-        return (start if low <= start <= high else -1), stop
+        return (min(max(start, low), high), stop) if low <= high else None
 
 
 def _nearest(values: np.ndarray, choices: list[float]) -> np.ndarray:

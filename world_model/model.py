@@ -235,6 +235,24 @@ class WorldModel(nn.Module):
         tokens = self._think(seen, condition, [attend_to(layer) for layer in cache])
         return (self._draw(tokens, seen, condition) if fresh is None else x), tokens
 
+    def forward_nearby(self, x: Tensor, before: Tensor, levels: Tensor, actions: Tensor) -> Tensor:
+        """Clean estimate of single frames by the decoder alone, with tokens that say nothing.
+
+        Args:
+            x: [B, 1, H, W, 3] frames at their levels.
+            before: [B, history, H, W, 3] the frames just before, oldest first.
+            levels: [B, 1].
+            actions: int64 [B, action_memory + 1], the one that leads to `x` last.
+
+        Returns:
+            [B, 1, H, W, 3].
+        """
+        seen = [_damped(x, levels), *before.flip(1).split(1, 1)]
+        dtype = self._dtype_like(x)
+        tokens = torch.zeros(len(x), 1, self.config.tokens, self.config.dim, dtype=dtype, device=x.device)
+        condition = F.silu(self.conditioning(levels, actions))
+        return self.decoder(tokens, seen, self.scaler.mean / self.config.pixel_scale, condition)
+
     def _after_unknown(self, actions: Tensor) -> Tensor:
         """Put `action_memory` unknown actions before those of a clip, int64 [B, T] -> [B, action_memory + T]."""
         return F.pad(actions, (self.config.action_memory, 0), value=self.null_action)
@@ -246,8 +264,13 @@ class WorldModel(nn.Module):
 
     def _rotation_like(self, x: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
         cos, sin = self.rotation(times)
-        dtype = torch.get_autocast_dtype(x.device.type) if torch.is_autocast_enabled(x.device.type) else x.dtype
+        dtype = self._dtype_like(x)
         return cos.to(dtype), sin.to(dtype)
+
+    @staticmethod
+    def _dtype_like(x: Tensor) -> torch.dtype:
+        """What products with x are computed in."""
+        return torch.get_autocast_dtype(x.device.type) if torch.is_autocast_enabled(x.device.type) else x.dtype
 
     def _think(self, seen: list[Tensor], condition: Tensor, attends: list[Attend]) -> Tensor:
         """Tokens [B, T, N, D] of frames after all blocks."""

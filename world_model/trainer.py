@@ -7,11 +7,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from .clips import Clips, ClipSource
+from .difficulty import Difficulty
 from .levels import LevelConfig, LevelSampler
 from .losses import LossConfig, motion_weight, outcome_loss, picture_loss, rarity_weight
 from .model import WorldModel
@@ -35,10 +37,12 @@ class TrainerConfig:
     """clips per step"""
     frames: int = 22
     """frames per clip that are drawn; a clip holds one more"""
-    event_share: float = 0.25
+    event_share: float = 0.15
     """share of clips that contain an event: every reward but 0 and the end of an episode equally often"""
-    hard_share: float = 0.45
+    hard_share: float = 0.55
     """share of clips that end near a frame which was drawn badly the last time, the worse the likelier"""
+    moments: int = 48
+    """single frames per step from which the decoder alone learns what follows from pixels nearby"""
     context_noise: float = 0.1
     """largest noise time mixed, unlabelled, into the clean past; half of the frames get some"""
     own_share: float = 0.5
@@ -119,7 +123,11 @@ class Trainer:
         clips = self.source.batch(self.step, self.config.batch, self.config.frames + 1)
         with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
             record = self._losses(mode, clips, generator)
+            nearby = self._nearby_loss(generator) if self.config.moments else torch.zeros(())
         record["loss"].backward()
+        if self.config.moments:
+            nearby.backward()
+            record["nearby"] = nearby
         fraction = rate_fraction(self.step, self.config.steps, self.config.optimizer)
         record["grad_norm"] = self.optimizer.step(fraction)
         self.step += 1
@@ -150,16 +158,32 @@ class Trainer:
             estimate = estimate[:, 1:]
         errors = picture_loss(estimate, x[:, 1:], weight, times, self.config.loss)
         if mode == "teacher":
-            self._remember(clips, errors.detach(), times)
+            past = self.model.config.history
+            self._remember(self.source.difficulty, clips.rows[:, 1 + past:], errors[:, past:], times[:, past:])
         picture = errors.sum() / (times > 0).sum().clamp(min=1)
         loss = picture + self.config.loss.outcome * outcome
         return {"loss": loss, "picture": picture, "outcome": outcome, "depth": depth} | _by_level(errors, times)
 
-    def _remember(self, clips: Clips, errors: Tensor, times: Tensor) -> None:
-        """Tell the clips' source how well their frames were drawn, where it took skill: much noise and a past."""
+    def _nearby_loss(self, generator: torch.Generator) -> Tensor:
+        """Picture loss of single frames that the decoder draws alone: far cheaper than clips, and mostly enough."""
+        history, memory = self.model.config.history, self.model.config.action_memory
+        clips = self.source.moments(self.step, self.config.moments, 1 + max(history, memory, 1))
+        frames = clips.frames.to(self.device)
+        x = self.model.scaler.encode(frames[:, -1 - max(history, 1):])
+        times = self.levels.times("teacher", len(x), 1, generator).to(self.device)
+        noise = torch.randn(x[:, -1:].shape, generator=generator).to(self.device)
+        noisy = torch.lerp(x[:, -1:], noise, times[..., None, None, None])
+        before = self._roughen(x[:, :-1], generator)[:, -history:] if history else x[:, :0]
+        estimate = self.model.forward_nearby(noisy, before, times, clips.actions[:, -1 - memory:].to(self.device))
+        weight = motion_weight(frames[:, -1:], frames[:, -2:-1], self.config.loss) * self.places
+        errors = picture_loss(estimate, x[:, -1:], weight, times, self.config.loss)
+        self._remember(self.source.nearby, clips.rows[:, -1:], errors, times)
+        return errors.mean()
+
+    def _remember(self, difficulty: Difficulty, rows: np.ndarray, errors: Tensor, times: Tensor) -> None:
+        """Note how well frames were drawn, where it took skill; all [B, T]."""
         chosen = (times > HARD_TIME).cpu().numpy()
-        chosen[:, : self.model.config.history] = False
-        self.source.remember(clips.rows[:, 1:][chosen], errors.cpu().numpy()[chosen])
+        difficulty.remember(rows[chosen], errors.detach().cpu().numpy()[chosen])
 
     def _own_depth(self, generator: torch.Generator) -> int:
         """How many times over the past of this step is drawn; 0 for a real one."""
@@ -183,7 +207,7 @@ class Trainer:
             "average": self.average,
             "optimizer": self.optimizer.state(),
             "buffers": {"mean": self.model.scaler.mean},
-            "clips": {"difficulty": torch.from_numpy(self.source.difficulty)},
+            "clips": {name: torch.from_numpy(known.losses) for name, known in self._difficulties()},
         }
         save_state(self.out, self.step, groups, {"trainer": asdict(self.config)})
 
@@ -199,9 +223,13 @@ class Trainer:
                 self.average[name].copy_(groups["average"][name])
             self.model.scaler.mean.copy_(groups["buffers"]["mean"])
         self.optimizer.restore(groups["optimizer"])
-        known = groups.get("clips", {}).get("difficulty")
-        if known is not None and len(known) == len(self.source.difficulty):
-            self.source.difficulty[:] = known.numpy()
+        for name, known in self._difficulties():
+            found_losses = groups.get("clips", {}).get(name)
+            if found_losses is not None and len(found_losses) == len(known.losses):
+                known.losses[:] = found_losses.numpy()
+
+    def _difficulties(self) -> list[tuple[str, Difficulty]]:
+        return [("difficulty", self.source.difficulty), ("nearby", self.source.nearby)]
 
 
 def _by_level(errors: Tensor, times: Tensor) -> dict[str, float]:
