@@ -113,6 +113,18 @@ def test_frames_in_flight_together_equal_the_whole_clip() -> None:
     assert torch.allclose(both[:, :1], whole, atol=1e-5)
 
 
+@pytest.mark.parametrize("history", [0, 2])
+def test_a_frame_drawn_by_the_decoder_alone_equals_one_drawn_with_tokens_that_say_nothing(history: int) -> None:
+    config = tiny(history=history)
+    model, (x, levels, actions) = random_model(config), random_clip(config, 5)
+    alone = model.forward_nearby(x[:, 4:], x[:, 4 - history : 4], levels[:, 4:], leading(actions, 4, 5))
+    clean = torch.cat([torch.zeros_like(levels[:, :4]), levels[:, 4:]], 1)
+    assert not torch.allclose(alone[:, 0], model(x, clean, actions)[0][:, 4], atol=1e-3)
+    with torch.no_grad():
+        model.decoder.canvas.weight.zero_()
+    assert torch.allclose(alone[:, 0], model(x, clean, actions)[0][:, 4], atol=1e-9)
+
+
 def test_the_cache_never_grows() -> None:
     model = random_model(tiny(window=3, sinks=1))
     cache, shape = FrameCache(model, 1), (1, 1, 6, 2, 8)

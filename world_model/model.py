@@ -247,7 +247,7 @@ class WorldModel(nn.Module):
         Returns:
             [B, 1, H, W, 3].
         """
-        seen = [_damped(x, levels), *before.flip(1).split(1, 1)]
+        seen = [_damped(x, levels), *(before[:, i : i + 1] for i in reversed(range(before.shape[1])))]
         dtype = self._dtype_like(x)
         tokens = torch.zeros(len(x), 1, self.config.tokens, self.config.dim, dtype=dtype, device=x.device)
         condition = F.silu(self.conditioning(levels, actions))
