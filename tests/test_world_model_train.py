@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 import torch
 
-from world_model import WorldModelConfig, load_world
+from recorders import open_recording
+from world_model import WorldModel, WorldModelConfig, load_world
+from world_model.clips import ClipSource
 from world_model.optimizer import OptimizerConfig
 from world_model.sampler import SamplerConfig
-from world_model.train import TrainConfig, train
+from world_model.train import TrainConfig, fit_to_recording, train
 from world_model.train_state import TrainStateError, load_state
-from world_model.trainer import TrainerConfig
+from world_model.trainer import Trainer, TrainerConfig
 
 TINY = {"patch": [4, 4], "dim": 16, "layers": 2, "heads": 2, "window": 3, "temporal_every": 2,
         "channels": 8, "canvas": 2}
@@ -113,3 +115,22 @@ def test_inputs_that_cannot_be_used_are_named(data: Path, tmp_path: Path) -> Non
     assert result.returncode == 2 and result.stderr.startswith("train: ") and "Traceback" not in result.stderr
     with pytest.raises(ValueError, match="precision must be auto, bf16 or fp32, got 'int8'"):
         TrainerConfig(precision="int8")
+    with pytest.raises(ValueError, match=r"must not be negative and at most 1 together, got 0\.6"):
+        TrainerConfig(event_share=0.6, hard_share=0.5)
+    with pytest.raises(ValueError, match="moments must not be negative, got -1"):
+        TrainerConfig(moments=-1)
+
+
+def test_a_resumed_run_remembers_which_frames_were_hard(data: Path, tmp_path: Path) -> None:
+    train(config(data, tmp_path, steps=6))
+    state = load_state(tmp_path)
+    assert state is not None
+    known = state[1]["clips"]
+    assert (known["difficulty"] > 0).sum() > 5 and (known["nearby"] > 0).sum() > 20
+    again = config(data, tmp_path)
+    recording = open_recording(data)
+    fit_to_recording(again.model, recording)
+    source = ClipSource(recording, recording.episodes, again.model.reward_values, 3, progress=False)
+    Trainer(WorldModel(again.model), source, again.sampler, again.trainer, tmp_path)
+    assert np.array_equal(source.difficulty.losses, known["difficulty"].numpy())
+    assert np.array_equal(source.nearby.losses, known["nearby"].numpy())

@@ -2,7 +2,8 @@
 
 from .checkpoint import WorldError, load_world, read_card, save_world, write_card
 from .contexts import Contexts
-from .model import WorldModel, WorldModelConfig
+from .model import WorldModel
+from .model_config import WorldModelConfig
 from .rollout import World, WorldState
 from .sampler import SamplerConfig
 

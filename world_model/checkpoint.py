@@ -13,7 +13,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from .contexts import Contexts
-from .model import WorldModel, WorldModelConfig
+from .model import WorldModel
+from .model_config import WorldModelConfig
 from .precision import choose_dtype
 from .rollout import World
 from .sampler import SamplerConfig

@@ -5,7 +5,7 @@ import time
 import torch
 
 from .decoder import DILATIONS
-from .model import WorldModelConfig
+from .model_config import WorldModelConfig
 
 
 def frame_flops(config: WorldModelConfig, context: int | None = None, draw: bool = True) -> float:

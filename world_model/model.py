@@ -5,7 +5,7 @@ is strictly causal over frames and bidirectional inside a frame; the output is t
 Action `actions[:, i]` is the one that leads to frame i (taken after seeing frame i - 1).
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -17,88 +17,8 @@ from .blocks import Attend, Block, modulate
 from .conditioning import Conditioning
 from .decoder import PixelDecoder
 from .heads import OutcomeHead
+from .model_config import WorldModelConfig
 from .patches import FrameScaler, PatchTokenizer
-
-
-@dataclass(kw_only=True)
-class WorldModelConfig:
-    """Sizes of the network and of the pictures it draws."""
-
-    height: int = 104
-    """picture rows, pixels"""
-    width: int = 80
-    """picture columns, pixels"""
-    patch: list[int] = field(default_factory=lambda: [26, 16])
-    """rows and columns of a patch, pixels; even numbers that divide height and width"""
-    history: int = 2
-    """earlier frames that a token and the decoder read directly"""
-    channels: int = 48
-    """of the decoder's convolutions"""
-    canvas: int = 16
-    """channels on which tokens tell the decoder what to draw"""
-    num_actions: int = 6
-    action_memory: int = 3
-    """earlier actions a frame is told besides the one that leads to it"""
-    reward_values: list[float] = field(default_factory=lambda: [-1.0, 0.0, 1.0])
-    """rewards the world can give, ascending"""
-    dim: int = 256
-    """token width"""
-    layers: int = 6
-    heads: int = 4
-    mlp_ratio: int = 4
-    window: int = 18
-    """frames a frame attends to, itself included"""
-    sinks: int = 0
-    """first frames that stay visible beyond the window"""
-    temporal_every: int = 3
-    """every so many layers attention spans the window; in the others a frame sees only itself"""
-    pixel_scale: float = 0.25
-    """spread, in [0, 1] pixel units, that becomes 1 in model units"""
-
-    def __post_init__(self) -> None:
-        self.patch = list(self.patch)
-        self.reward_values = [float(r) for r in self.reward_values]
-        bounds = {"height": 2048, "width": 2048, "num_actions": 4096, "dim": 8192, "layers": 128, "heads": 128,
-                  "mlp_ratio": 16, "window": 4096, "temporal_every": 128,
-                  "channels": 1024, "canvas": 1024}
-        for name, high in bounds.items():
-            value = getattr(self, name)
-            if not isinstance(value, int) or not 1 <= value <= high:
-                raise ValueError(f"{name} must be an integer from 1 to {high}, got {value!r}")
-        for name in ("history", "sinks", "action_memory"):
-            if not 0 <= getattr(self, name) <= 64:
-                raise ValueError(f"{name} must be from 0 to 64, got {getattr(self, name)!r}")
-        if (len(self.patch) != 2 or min(self.patch) < 2 or any(p % 2 for p in self.patch)
-                or self.height % self.patch[0] or self.width % self.patch[1]):
-            raise ValueError(f"patch must be two even numbers that divide the picture {self.height}x{self.width}, "
-                             f"got {self.patch}")
-        if self.dim % self.heads or (self.dim // self.heads) % 8:
-            raise ValueError(f"dim must be heads times a multiple of 8, got dim {self.dim}, heads {self.heads}")
-        if not self.reward_values or len(self.reward_values) > 1024:
-            raise ValueError(f"reward_values must hold 1 to 1024 values, got {len(self.reward_values)}")
-
-    @property
-    def tokens(self) -> int:
-        """Tokens per frame."""
-        return self.grid[0] * self.grid[1]
-
-    @property
-    def grid(self) -> tuple[int, int]:
-        """Rows and columns of patches."""
-        return self.height // self.patch[0], self.width // self.patch[1]
-
-    @property
-    def windows(self) -> list[int]:
-        """Window of every layer, in frames, the frame itself included."""
-        every = self.temporal_every
-        return [self.window if i % every == every - 1 else 1 for i in range(self.layers)]
-
-    @property
-    def planes(self) -> list[int]:
-        """Rotation planes of a head given to time, row and column."""
-        half = self.dim // self.heads // 2
-        spatial = 3 * half // 8
-        return [half - 2 * spatial, spatial, spatial]
 
 
 @dataclass

@@ -22,7 +22,8 @@ from .checkpoint import WorldError, load_world, save_world
 from .clips import ClipSource
 from .contexts import Contexts
 from .flops import peak_flops, training_flops
-from .model import WorldModel, WorldModelConfig
+from .model import WorldModel
+from .model_config import WorldModelConfig
 from .sampler import SamplerConfig
 from .strip import save_strip
 from .train_state import TrainStateError

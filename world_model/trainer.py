@@ -69,6 +69,8 @@ class TrainerConfig:
         for name in ("steps", "batch", "frames"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.moments < 0:
+            raise ValueError(f"moments must not be negative, got {self.moments}")
         if self.frames < 2:
             raise ValueError(f"frames must be at least 2, got {self.frames}")
         if min(self.event_share, self.hard_share) < 0 or self.event_share + self.hard_share > 1:
