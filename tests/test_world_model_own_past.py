@@ -1,10 +1,13 @@
 """Clips whose past the world draws itself, against drawing each frame alone."""
 
+import numpy as np
 import pytest
 import torch
 
 from tests.test_world_model_model import random_clip, random_model, tiny
-from world_model.own_past import _draw, own_past
+from world_model import Contexts, World
+from world_model.clips import Clips
+from world_model.own_past import _draw, free_past, own_past
 from world_model.plans import autoregressive_plan
 from world_model.sampler import SamplerConfig, flow_path, level_times, run_plan
 
@@ -37,3 +40,25 @@ def test_the_first_frame_stays_real_and_depth_zero_changes_nothing() -> None:
         assert other[:, 0].equal(past[:, 0]) and not other.requires_grad
         assert (other[:, 1:] != past[:, 1:]).flatten(2).any(-1).all()
     assert torch.allclose(model.scaler.quantise(drawn[0][:, 1:]), drawn[0][:, 1:])
+
+
+def test_a_free_past_is_what_the_served_world_draws_from_the_frames_before() -> None:
+    config, sampler = tiny(), SamplerConfig(steps=2)
+    model = random_model(config, torch.float32)
+    rng = np.random.default_rng(0)
+    frames, actions = rng.integers(0, 256, (2, 8, 8, 12, 3), np.uint8), rng.integers(0, 3, (2, 8))
+    actions[:, 0] = actions[:, -1] = 3  # as at the start of an episode and behind its end
+    clips = Clips(torch.from_numpy(frames), torch.from_numpy(actions), torch.zeros(2, 8), torch.zeros(2, 8),
+                  np.zeros((2, 8), np.int64))
+    past = free_past(model, clips, sampler, 3, torch.Generator().manual_seed(5))
+    assert past.shape == (2, 7, 8, 12, 3) and torch.equal(clips.frames, torch.from_numpy(frames))
+    assert all(p.requires_grad for p in model.parameters()) and not past.is_inference()
+    drawn = model.scaler.decode(past).numpy()
+    assert (drawn[:, :3] == frames[:, :3]).all() and (drawn[:, 3:] != frames[:, 3:7]).any((2, 3, 4)).all()
+    generator = torch.Generator().manual_seed(5)
+    passes = int(torch.randint(1, 3, (), generator=generator))
+    seeds = torch.randint(2**31, (2,), generator=generator).tolist()
+    world = World(model, SamplerConfig(steps=passes, shift=sampler.shift), {}, Contexts(frames, actions))
+    for i in range(3, 7):
+        again = world.step_batch(world.start_batch(drawn[:, :i], actions[:, 1:i], seeds), actions[:, i])[0]
+        assert (again == drawn[:, i]).all(), i

@@ -108,7 +108,7 @@ def _load(folder: Path, device: str, dtype: str, stamp: int, card_stamp: int) ->
         contexts = Contexts.load(folder / CONTEXTS)
     except Exception as error:  # zarr raises many kinds
         raise WorldError(f"cannot read {folder / CONTEXTS}: {error}; fetch the world again") from error
-    world = World(model, sampler, card, contexts, hashlib.sha256(
+    world = World(model.eval().requires_grad_(False), sampler, card, contexts, hashlib.sha256(
         (digest + json.dumps([card["model"], card["sampler"]], sort_keys=True)).encode()).hexdigest())
     if contexts.frames.shape[2:] != world.observation_shape:
         raise WorldError(f"{folder / CONTEXTS} holds {list(contexts.frames.shape[2:])} pictures, "

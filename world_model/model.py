@@ -147,7 +147,8 @@ class WorldModel(nn.Module):
             def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
                 if fresh is not None:
                     fresh.append((k, v))
-                return cached_attention(apply_rope(q, cos, sin), apply_rope(k, cos, sin), v, layer.keys, layer.values)
+                keys, values = layer.keys.to(v.dtype), layer.values.to(v.dtype)  # under autocast they may differ
+                return cached_attention(apply_rope(q, cos, sin), apply_rope(k, cos, sin), v, keys, values)
 
             return attend
 

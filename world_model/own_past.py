@@ -1,15 +1,20 @@
-"""Clips whose past the world has drawn itself: what it will see when it is served (self-forcing, done in parallel).
+"""Clips whose past the world has drawn itself: what it will see when it is served.
 
-Served, a world sees its own frames; trained on real ones alone, it never learns to mend its own mistakes. Drawing a
-clip frame by frame in training is slow. Under the teacher mask, though, every frame of a clip is drawn from the past
-before it in one pass; doing so again from the frames just drawn goes one step deeper (scheduled sampling in parallel,
-Mihaylova & Martins 2019, arXiv:1906.07651; the aim is that of Self Forcing, arXiv:2506.08009).
+That is the aim of Self Forcing (arXiv:2506.08009), here with the real next frame as the target. Served, a world sees
+its own frames; trained on real ones alone, it never learns to mend its own mistakes. Under the teacher mask every
+frame of a clip is drawn from the past before it in one pass; doing so again from the frames just drawn goes one step
+deeper (`own_past`; scheduled sampling in parallel, Mihaylova & Martins 2019, arXiv:1906.07651). That makes all frames a
+little wrong. Mistakes that grow, a ball that becomes two, show only after several steps: so other clips are drawn frame
+by frame to their end, as they are when served (`free_past`).
 """
 
 import torch
 from torch import Tensor
 
+from .clips import Clips
+from .contexts import Contexts
 from .model import WorldModel
+from .rollout import World
 from .sampler import SamplerConfig, level_times
 
 
@@ -34,6 +39,28 @@ def own_past(model: WorldModel, past: Tensor, actions: Tensor, sampler: SamplerC
         drawn = _draw(model, past[:, :-1], actions[:, :-1], noise, level_times(served).tolist())
         past = torch.cat([past[:, :1], model.scaler.quantise(drawn)], 1)
     return past
+
+
+def free_past(model: WorldModel, clips: Clips, sampler: SamplerConfig, first: int,
+              generator: torch.Generator) -> Tensor:
+    """Let the world run: the past of clips, from frame `first` on drawn frame by frame through the cache.
+
+    Args:
+        clips: B clips of T+1 frames.
+        sampler: how the world is served; a run takes 1 to `sampler.steps` of its passes, at random.
+        first: frames before it stay real, 1 <= first.
+
+    Returns:
+        [B, T, H, W, 3] frames 0..T-1 in model units.
+    """
+    passes = int(torch.randint(1, sampler.steps + 1, (), generator=generator))
+    seeds = torch.randint(2**31, (len(clips.frames),), generator=generator).tolist()
+    frames, actions = clips.frames[:, :-1].numpy().copy(), clips.actions.numpy()
+    world = World(model, SamplerConfig(steps=passes, shift=sampler.shift), {}, Contexts(frames, actions[:, 1:-1]))
+    state = world.start_batch(frames[:, :first], actions[:, 1:first], seeds)
+    for i in range(first, frames.shape[1]):
+        frames[:, i] = world.step_batch(state, actions[:, i])[0]
+    return model.scaler.encode(torch.from_numpy(frames).to(world.device))
 
 
 def _draw(model: WorldModel, context: Tensor, actions: Tensor, noise: Tensor, times: list[float]) -> Tensor:

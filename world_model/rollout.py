@@ -38,7 +38,7 @@ class World:
 
     def __init__(self, model: WorldModel, sampler: SamplerConfig, card: dict[str, Any], contexts: Contexts,
                  hash: str = ""):
-        self.model = model.eval().requires_grad_(False)
+        self.model = model
         self.sampler = sampler
         self.card = card
         self.contexts = contexts

@@ -18,7 +18,7 @@ from .levels import LevelConfig, LevelSampler
 from .losses import LossConfig, motion_weight, outcome_loss, picture_loss, rarity_weight
 from .model import WorldModel
 from .optimizer import Optimizer, OptimizerConfig, rate_fraction
-from .own_past import own_past
+from .own_past import free_past, own_past
 from .precision import choose_dtype
 from .sampler import SamplerConfig
 from .train_state import check_fits, load_state, save_state, update_average
@@ -45,10 +45,12 @@ class TrainerConfig:
     """single frames per step from which the decoder alone learns what follows from pixels nearby"""
     context_noise: float = 0.1
     """largest noise time mixed, unlabelled, into the clean past; half of the frames get some"""
-    own_share: float = 0.5
+    own_share: float = 0.7
     """share of teacher-forced steps whose past is drawn by the world itself, against drift"""
     own_depth: int = 2
     """how many times over such a past is drawn, at most: frames from drawn frames from real ones"""
+    free_share: float = 0.75
+    """share of those steps whose clips are drawn frame by frame, from some frame on, instead of all frames at once"""
     own_after: float = 0.25
     """share of the run before which the past is always real"""
     average: float = 0.998
@@ -76,9 +78,9 @@ class TrainerConfig:
         if min(self.event_share, self.hard_share) < 0 or self.event_share + self.hard_share > 1:
             raise ValueError(f"event_share and hard_share must not be negative and at most 1 together, "
                              f"got {self.event_share} and {self.hard_share}")
-        if not 0 <= self.own_share <= 1 or self.own_depth < 1:
-            raise ValueError(f"own_share must be from 0 to 1 and own_depth at least 1, "
-                             f"got {self.own_share} and {self.own_depth}")
+        if not (0 <= self.own_share <= 1 and 0 <= self.free_share <= 1) or self.own_depth < 1:
+            raise ValueError(f"own_share and free_share must be from 0 to 1 and own_depth at least 1, "
+                             f"got {self.own_share}, {self.free_share} and {self.own_depth}")
 
 
 class Trainer:
@@ -146,8 +148,7 @@ class Trainer:
         weight = motion_weight(frames[:, 1:], frames[:, :-1], self.config.loss) * self.places
         outcome, depth = torch.zeros((), device=self.device), 0
         if mode == "teacher":
-            depth = self._own_depth(generator)
-            past = own_past(self.model, x[:, :-1], actions, self.served, depth, generator)
+            past, depth = self._past(x, clips, generator)
             context = self._roughen(past, generator)
             estimate, tokens = self.model.forward_teacher(context, noisy, times, actions)
             clean = tokens[:, 1 : x.shape[1] - 1]  # frames 1..T-1, committed with a past
@@ -187,12 +188,21 @@ class Trainer:
         chosen = (times > HARD_TIME).cpu().numpy()
         difficulty.remember(rows[chosen], errors.detach().cpu().numpy()[chosen])
 
-    def _own_depth(self, generator: torch.Generator) -> int:
-        """How many times over the past of this step is drawn; 0 for a real one."""
-        chance, depth = torch.rand(2, generator=generator).tolist()
-        if self.step < self.config.own_after * self.config.steps or chance >= self.config.own_share:
-            return 0
-        return 1 + int(depth * self.config.own_depth)
+    def _past(self, x: Tensor, clips: Clips, generator: torch.Generator) -> tuple[Tensor, int]:
+        """Frames 0..T-1 of clips [B, T+1, H, W, 3] as the past of the others, and how deep they are the world's own.
+
+        The depth is 0 for a real past, and else how many drawn frames a drawn one goes back through.
+        """
+        own, free, how_far = torch.rand(3, generator=generator).tolist()
+        if self.step < self.config.own_after * self.config.steps or own >= self.config.own_share:
+            return x[:, :-1], 0
+        frames = x.shape[1] - 1
+        if free < self.config.free_share:
+            first = max(frames // 3, 1)  # enough to know how things move
+            first += int(how_far * (frames - first))
+            return free_past(self.model, clips, self.served, first, generator), frames - first
+        depth = 1 + int(how_far * self.config.own_depth)
+        return own_past(self.model, x[:, :-1], clips.actions.to(self.device), self.served, depth, generator), depth
 
     def _roughen(self, context: Tensor, generator: torch.Generator) -> Tensor:
         """Unlabelled noise on half of the context frames, against drift."""
