@@ -161,8 +161,8 @@ class Trainer:
             estimate = estimate[:, 1:]
         errors = picture_loss(estimate, x[:, 1:], weight, times, self.config.loss)
         if mode == "teacher":
-            past = self.model.config.history
-            self._remember(self.source.difficulty, clips.rows[:, 1 + past:], errors[:, past:], times[:, past:])
+            history = self.model.config.history
+            self._remember(self.source.difficulty, clips.rows[:, 1 + history:], errors[:, history:], times[:, history:])
         picture = errors.sum() / (times > 0).sum().clamp(min=1)
         loss = picture + self.config.loss.outcome * outcome
         return {"loss": loss, "picture": picture, "outcome": outcome, "depth": depth} | _by_level(errors, times)
