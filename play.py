@@ -5,7 +5,7 @@ plays instead and leaves play.gif and a recording.
 """
 
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,21 +14,14 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
 from envs import PlayReport, WorldEnv, display_problem, play_in_window, play_scripted
+from recorders import Command
 from world_model import WorldError
 
 
 @dataclass(kw_only=True)
-class PlayConfig:
+class PlayConfig(Command):
     """What to play and how."""
 
-    defaults: list[Any] = field(
-        default_factory=lambda: [
-            "_self_",
-            {"override hydra/job_logging": "none"},
-            {"override hydra/hydra_logging": "none"},
-        ]
-    )
-    hydra: Any = field(default_factory=lambda: {"run": {"dir": "."}, "output_subdir": None})
     world: str = "Pong-v0"
     """a shipped world, or the folder of a trained one"""
     fps: float | None = None

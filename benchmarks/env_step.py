@@ -8,7 +8,7 @@ import os
 import platform
 import time
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import cast
 
 import hydra
 import numpy as np
@@ -19,20 +19,13 @@ from omegaconf import DictConfig, OmegaConf
 from torch.utils.flop_counter import FlopCounterMode
 
 from envs import WorldEnv, shipped_worlds
+from recorders import Command
 
 
 @dataclass(kw_only=True)
-class BenchmarkConfig:
+class BenchmarkConfig(Command):
     """Which worlds to step, and how often."""
 
-    defaults: list[Any] = field(
-        default_factory=lambda: [
-            "_self_",
-            {"override hydra/job_logging": "none"},
-            {"override hydra/hydra_logging": "none"},
-        ]
-    )
-    hydra: Any = field(default_factory=lambda: {"run": {"dir": "."}, "output_subdir": None})
     worlds: list[str] = field(default_factory=shipped_worlds)
     """shipped worlds, or folders of trained ones"""
     steps: int = 300

@@ -1,6 +1,7 @@
 """Record anything that steps and read it back exactly: games, players, lossless recordings."""
 
 from .behaviours import Behaviour, HeldRandom, Mixture, Noisy, behaviour_for
+from .command import Command
 from .games import GameConfig, MissingGame, action_meanings, game_card, game_for, game_from_card, make_game, space_card
 from .layout import RecordingError
 from .pong_player import PongPlayer
@@ -10,6 +11,7 @@ from .segment import RolloutWriter
 
 __all__ = [
     "Behaviour",
+    "Command",
     "Episode",
     "FrameConfig",
     "GameConfig",

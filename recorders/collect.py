@@ -3,7 +3,7 @@
 import itertools
 import multiprocessing
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -15,6 +15,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from tqdm import tqdm
 
 from .behaviours import Mixture, behaviour_for
+from .command import Command
 from .games import PONG, GameConfig, MissingGame, game_card, game_for, make_game
 from .layout import RecordingError
 from .preprocess import FrameConfig
@@ -22,17 +23,9 @@ from .segment import RolloutWriter
 
 
 @dataclass(kw_only=True)
-class CollectConfig:
+class CollectConfig(Command):
     """Which game is recorded, how long and where."""
 
-    defaults: list[Any] = field(
-        default_factory=lambda: [
-            "_self_",
-            {"override hydra/job_logging": "none"},
-            {"override hydra/hydra_logging": "none"},
-        ]
-    )
-    hydra: Any = field(default_factory=lambda: {"run": {"dir": "."}, "output_subdir": None})
     env: str = PONG
     """a Gymnasium id"""
     out: str = MISSING

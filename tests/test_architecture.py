@@ -17,7 +17,7 @@ ALLOWED = {
     "recorders": set(),
     "world_model": {"kernels", "recorders"},
     "envs": {"world_model", "recorders"},
-    "play": {"envs", "world_model"},
+    "play": {"envs", "world_model", "recorders"},
     "foreframe": {"envs"},
 }
 

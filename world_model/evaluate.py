@@ -7,7 +7,7 @@ baselines: the last real frame repeated, and the same network given another situ
 import json
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 from tqdm import tqdm
 
-from recorders import GameConfig, MissingGame, behaviour_for, game_from_card, make_game
+from recorders import Command, GameConfig, MissingGame, behaviour_for, game_from_card, make_game
 
 from . import allocator
 from .chart import save_chart
@@ -31,17 +31,9 @@ PONG = "ALE/Pong-v5"
 
 
 @dataclass(kw_only=True)
-class EvaluateConfig:
+class EvaluateConfig(Command):
     """What is measured and how much of it."""
 
-    defaults: list[Any] = field(
-        default_factory=lambda: [
-            "_self_",
-            {"override hydra/job_logging": "none"},
-            {"override hydra/hydra_logging": "none"},
-        ]
-    )
-    hydra: Any = field(default_factory=lambda: {"run": {"dir": "."}, "output_subdir": None})
     world: str = MISSING
     """folder of a world"""
     env: str = PONG

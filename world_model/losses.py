@@ -12,8 +12,8 @@ class LossConfig:
     """Weights of the parts of the loss."""
 
     motion: float = 8.0
-    """extra weight of pixels that changed since the frame before"""
-    motion_threshold: float = 0.02
+    """extra weight of pixels that changed since the frame before, the real one or the one shown"""
+    motion_threshold: float = 0.05
     """change, in [0, 1] pixel units, that counts as motion"""
     rarity: float = 0.02
     """added to a pixel's spread over the recording, in [0, 1] pixel units, before its weight is taken as the inverse"""

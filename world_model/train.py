@@ -15,7 +15,7 @@ import torch
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
-from recorders import Episode, Recording, RecordingError, open_recording
+from recorders import Command, Episode, Recording, RecordingError, open_recording
 
 from . import allocator
 from .checkpoint import WorldError, load_world, save_world
@@ -31,17 +31,9 @@ from .trainer import Trainer, TrainerConfig
 
 
 @dataclass(kw_only=True)
-class TrainConfig:
+class TrainConfig(Command):
     """Which recording is learned, by what network, for how long."""
 
-    defaults: list[Any] = field(
-        default_factory=lambda: [
-            "_self_",
-            {"override hydra/job_logging": "none"},
-            {"override hydra/hydra_logging": "none"},
-        ]
-    )
-    hydra: Any = field(default_factory=lambda: {"run": {"dir": "."}, "output_subdir": None})
     data: str = MISSING
     """folder of a recording"""
     out: str = MISSING

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from .clips import Clips, ClipSource
 from .difficulty import Difficulty
+from .ghosts import haunt, haunt_past
 from .levels import LevelConfig, LevelSampler
 from .losses import LossConfig, motion_weight, outcome_loss, picture_loss, rarity_weight
 from .model import WorldModel
@@ -45,6 +46,8 @@ class TrainerConfig:
     """single frames per step from which the decoder alone learns what follows from pixels nearby"""
     context_noise: float = 0.1
     """largest noise time mixed, unlabelled, into the clean past; half of the frames get some"""
+    ghost_share: float = 0.3
+    """share of pasts, and of frames about to be made noisy, in which things that move have a fainter double"""
     own_share: float = 0.7
     """share of teacher-forced steps whose past is drawn by the world itself, against drift"""
     own_depth: int = 2
@@ -78,9 +81,11 @@ class TrainerConfig:
         if min(self.event_share, self.hard_share) < 0 or self.event_share + self.hard_share > 1:
             raise ValueError(f"event_share and hard_share must not be negative and at most 1 together, "
                              f"got {self.event_share} and {self.hard_share}")
-        if not (0 <= self.own_share <= 1 and 0 <= self.free_share <= 1) or self.own_depth < 1:
-            raise ValueError(f"own_share and free_share must be from 0 to 1 and own_depth at least 1, "
-                             f"got {self.own_share}, {self.free_share} and {self.own_depth}")
+        for name in ("ghost_share", "own_share", "free_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be from 0 to 1, got {getattr(self, name)}")
+        if self.own_depth < 1:
+            raise ValueError(f"own_depth must be at least 1, got {self.own_depth}")
 
 
 class Trainer:
@@ -144,11 +149,14 @@ class Trainer:
         x = self.model.scaler.encode(frames)
         times = self.levels.times(mode, len(x), x.shape[1] - 1, generator).to(self.device)
         noise = torch.randn(x[:, 1:].shape, generator=generator).to(self.device)
-        noisy = torch.lerp(x[:, 1:], noise, times[..., None, None, None])
-        weight = motion_weight(frames[:, 1:], frames[:, :-1], self.config.loss) * self.places
+        blurred = haunt(x[:, 1:], x, self.config.ghost_share, generator)
+        noisy = torch.lerp(blurred, noise, times[..., None, None, None])
+        weight = motion_weight(frames[:, 1:], frames[:, :-1], self.config.loss)
         outcome, depth = torch.zeros((), device=self.device), 0
         if mode == "teacher":
             past, depth = self._past(x, clips, generator)
+            past = haunt_past(past, self.config.ghost_share, generator)
+            weight = weight.maximum(motion_weight(frames[:, 1:], self.model.scaler.decode(past), self.config.loss))
             context = self._roughen(past, generator)
             estimate, tokens = self.model.forward_teacher(context, noisy, times, actions)
             clean = tokens[:, 1 : x.shape[1] - 1]  # frames 1..T-1, committed with a past
@@ -159,7 +167,7 @@ class Trainer:
             first = torch.zeros_like(times[:, :1])
             estimate, _ = self.model(torch.cat([x[:, :1], noisy], 1), torch.cat([first, times], 1), actions)
             estimate = estimate[:, 1:]
-        errors = picture_loss(estimate, x[:, 1:], weight, times, self.config.loss)
+        errors = picture_loss(estimate, x[:, 1:], weight * self.places, times, self.config.loss)
         if mode == "teacher":
             history = self.model.config.history
             self._remember(self.source.difficulty, clips.rows[:, 1 + history:], errors[:, history:], times[:, history:])
@@ -172,14 +180,16 @@ class Trainer:
         history, memory = self.model.config.history, self.model.config.action_memory
         clips = self.source.moments(self.step, self.config.moments, 1 + max(history, memory, 1))
         frames = clips.frames.to(self.device)
-        x = self.model.scaler.encode(frames[:, -1 - max(history, 1):])
+        x = self.model.scaler.encode(frames)
         times = self.levels.times("teacher", len(x), 1, generator).to(self.device)
         noise = torch.randn(x[:, -1:].shape, generator=generator).to(self.device)
-        noisy = torch.lerp(x[:, -1:], noise, times[..., None, None, None])
-        before = self._roughen(x[:, :-1], generator)[:, -history:] if history else x[:, :0]
+        noisy = torch.lerp(haunt(x[:, -1:], x, self.config.ghost_share, generator), noise, times[..., None, None, None])
+        past = haunt_past(x[:, :-1], self.config.ghost_share, generator)
+        before = self._roughen(past, generator)[:, -history:] if history else x[:, :0]
         estimate = self.model.forward_nearby(noisy, before, times, clips.actions[:, -1 - memory:].to(self.device))
-        weight = motion_weight(frames[:, -1:], frames[:, -2:-1], self.config.loss) * self.places
-        errors = picture_loss(estimate, x[:, -1:], weight, times, self.config.loss)
+        weight = motion_weight(frames[:, -1:], frames[:, -2:-1], self.config.loss)
+        weight = weight.maximum(motion_weight(frames[:, -1:], self.model.scaler.decode(past[:, -1:]), self.config.loss))
+        errors = picture_loss(estimate, x[:, -1:], weight * self.places, times, self.config.loss)
         self._remember(self.source.nearby, clips.rows[:, -1:], errors, times)
         return errors.mean()
 
