@@ -1,8 +1,10 @@
 """The decoder: what it reads, how far it looks, and where it begins."""
 
+import pytest
 import torch
 from torch import Tensor
 
+from world_model.competition import Competition
 from world_model.decoder import Convolution, PixelDecoder, _fold, _unfold
 
 
@@ -61,3 +63,32 @@ def test_a_token_speaks_to_its_own_patch_first() -> None:
     tokens[0, 0, 3] += 1  # the patch at the lower right
     changed = (decoder()._spread(tokens) != said).any(-1)
     assert changed[0, 0, 24:, 24:].all() and changed.sum() == 24 * 24
+
+
+def test_places_compete_over_the_whole_picture_and_the_share_of_all_is_one() -> None:
+    torch.manual_seed(0)
+    layer, x = Competition(6, 3).double(), torch.randn(2, 6, 5, 7).double()
+    assert layer(x).equal(x)  # says nothing before training
+    with torch.no_grad():
+        layer.claim.weight.zero_()
+        layer.claim.weight[0, 0] = 5.0  # kind 0: where the first channel stands out most
+        layer.tell.weight[1, 0] = 1.0  # the share of kind 0 goes to channel 1
+    x[:, 0] = 0.0
+    x[0, 0, 1, 2] = x[1, 0, 4, 6] = 9.0
+    won = (layer(x)[:, 1] - x[:, 1]).detach()
+    assert torch.allclose(won.sum((1, 2)), torch.ones(2).double())
+    assert won[0, 1, 2] > 0.99 and won[1, 4, 6] > 0.99
+    x[0, 0, 3, 3] = 9.0
+    x[0, 1:, 3, 3] = x[0, 1:, 1, 2]  # the same thing twice
+    won = (layer(x)[:, 1] - x[:, 1]).detach()
+    assert won[0, 1, 2] == pytest.approx(0.5, abs=0.01) and won[0, 3, 3] == pytest.approx(0.5, abs=0.01)
+
+
+def test_winners_are_announced_everywhere() -> None:
+    torch.manual_seed(0)
+    layer, x = Competition(4, 2), torch.randn(1, 4, 6, 6)
+    with torch.no_grad():
+        layer.announce.weight.normal_()
+    before, changed = layer(x), x.clone()
+    changed[0, :, 0, 0] += torch.tensor([3.0, -2.0, 1.0, 0.5])
+    assert ((layer(changed) - changed) != (before - x)).any(1).all()

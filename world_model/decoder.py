@@ -9,8 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .competition import Competition
+
 DILATIONS = (1, 2, 4, 1)
 """of the residual convolutions; with the first and the last one they look 20 pixels far"""
+
+COMPETE_AFTER = (1, 2)
+"""of the residual convolutions, counted from 0; what is won still has to be drawn"""
 
 
 class Convolution(nn.Module):
@@ -33,12 +38,13 @@ class PixelDecoder(nn.Module):
     """The frame before plus a correction from tokens, the noisy frame, the frames before and the mean picture."""
 
     def __init__(self, grid: tuple[int, int], patch: list[int], dim: int, history: int, canvas: int, channels: int,
-                 condition_dim: int):
+                 condition_dim: int, kinds: int = 0):
         super().__init__()
         self.grid, self.cell = grid, (patch[0] // 2, patch[1] // 2)
         self.canvas = nn.Linear(dim, self.cell[0] * self.cell[1] * canvas)
         self.read = Convolution(12 * (2 + history) + canvas, channels)
         self.middle = nn.ModuleList(Convolution(channels, channels, dilation) for dilation in DILATIONS)
+        self.compete = nn.ModuleDict({str(i): Competition(channels, kinds) for i in COMPETE_AFTER} if kinds else {})
         self.draw = Convolution(channels, 12)
         self.modulation = nn.Linear(condition_dim, 2 * channels * len(DILATIONS))
         for weight in [*self.draw.parameters(), *self.modulation.parameters()]:
@@ -63,6 +69,8 @@ class PixelDecoder(nn.Module):
         x = self.read(x)
         for i, layer in enumerate(self.middle):
             x = x + layer(F.relu(_normalise(x, 1 + told[2 * i], told[2 * i + 1])))
+            if str(i) in self.compete:
+                x = self.compete[str(i)](x)
         x = self.draw(F.relu(_normalise(x)))
         correction = _unfold(x.permute(0, 2, 3, 1)).reshape(seen[0].shape)
         return correction + seen[1] if len(seen) > 1 else correction

@@ -4,7 +4,7 @@ import time
 
 import torch
 
-from .decoder import DILATIONS
+from .decoder import COMPETE_AFTER, DILATIONS
 from .model_config import WorldModelConfig
 
 
@@ -32,7 +32,8 @@ def drawing_flops(config: WorldModelConfig) -> float:
     cells = config.height * config.width // 4
     inputs = 12 * (2 + config.history) + config.canvas
     convolutions = 2 * 9 * cells * width * (inputs + steps * width + 12)
-    return convolutions + 2 * cells * config.dim * config.canvas + 2 * (config.dim // 2) * 2 * width * steps
+    competition = 2 * len(COMPETE_AFTER) * config.kinds * width * (4 * cells + width)
+    return convolutions + competition + 2 * cells * config.dim * config.canvas + 2 * (config.dim // 2) * 2 * width * steps
 
 
 def training_flops(config: WorldModelConfig, batch: int, frames: int) -> float:

@@ -46,7 +46,7 @@ class WorldModel(nn.Module):
             Block(config.dim, config.heads, config.mlp_ratio, condition_dim) for _ in range(config.layers))
         self.final = nn.Linear(condition_dim, 2 * config.dim)
         self.decoder = PixelDecoder(config.grid, config.patch, config.dim, config.history, config.canvas,
-                                    config.channels, condition_dim)
+                                    config.channels, condition_dim, config.kinds)
         self.outcome = OutcomeHead(config.dim, config.reward_values)
         cos, sin = _rotation(config, torch.arange(config.window + config.sinks + 64))
         self.register_buffer("rope_cos", cos, persistent=False)

@@ -19,6 +19,8 @@ class WorldModelConfig:
     """of the decoder's convolutions"""
     canvas: int = 16
     """channels on which tokens tell the decoder what to draw"""
+    kinds: int = 8
+    """of things for which the places of a picture compete in the decoder; 0 for none"""
     num_actions: int = 6
     action_memory: int = 3
     """earlier actions a frame is told besides the one that leads to it"""
@@ -48,7 +50,7 @@ class WorldModelConfig:
             value = getattr(self, name)
             if not isinstance(value, int) or not 1 <= value <= high:
                 raise ValueError(f"{name} must be an integer from 1 to {high}, got {value!r}")
-        for name in ("history", "sinks", "action_memory"):
+        for name in ("history", "sinks", "action_memory", "kinds"):
             if not 0 <= getattr(self, name) <= 64:
                 raise ValueError(f"{name} must be from 0 to 64, got {getattr(self, name)!r}")
         if (len(self.patch) != 2 or min(self.patch) < 2 or any(p % 2 for p in self.patch)
