@@ -27,7 +27,7 @@ def test_a_ghost_in_the_past_moves_back_through_the_clip_from_where_it_turned() 
     assert 0.3 < float(strength.max()) <= STRONGEST
     seen = 0
     for row, origin in zip(strength, source, strict=True):
-        there = torch.flatnonzero(row)
+        there = row.nonzero().flatten()
         if len(there):
             turn = int(there[0]) - 1
             assert torch.equal(there, torch.arange(turn + 1, turn + 1 + len(there))), "without a gap"

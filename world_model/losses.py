@@ -15,7 +15,7 @@ class LossConfig:
     """extra weight of pixels that changed since the frame before, the real one or the one shown"""
     motion_threshold: float = 0.05
     """change, in [0, 1] pixel units, that counts as motion"""
-    rarity: float = 0.02
+    rarity: float = 0.05
     """added to a pixel's spread over the recording, in [0, 1] pixel units, before its weight is taken as the inverse"""
     outcome: float = 0.05
     """weight of the reward and termination losses"""

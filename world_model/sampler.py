@@ -17,9 +17,9 @@ Denoise = Callable[[Tensor, Tensor, int], Tensor]
 class SamplerConfig:
     """How one frame is drawn from noise."""
 
-    steps: int = 2
+    steps: int = 3
     """denoising passes per frame"""
-    shift: float = 1.0
+    shift: float = 2.0
     """timestep shift: above 1 puts more of the steps at high noise"""
 
     def __post_init__(self) -> None:

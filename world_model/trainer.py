@@ -42,11 +42,11 @@ class TrainerConfig:
     """share of clips that contain an event: every reward but 0 and the end of an episode equally often"""
     hard_share: float = 0.55
     """share of clips that end near a frame which was drawn badly the last time, the worse the likelier"""
-    moments: int = 48
+    moments: int = 64
     """single frames per step from which the decoder alone learns what follows from pixels nearby"""
     context_noise: float = 0.1
     """largest noise time mixed, unlabelled, into the clean past; half of the frames get some"""
-    ghost_share: float = 0.3
+    ghost_share: float = 0.45
     """share of pasts, and of frames about to be made noisy, in which things that move have a fainter double"""
     own_share: float = 0.7
     """share of teacher-forced steps whose past is drawn by the world itself, against drift"""
