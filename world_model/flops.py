@@ -33,7 +33,8 @@ def drawing_flops(config: WorldModelConfig) -> float:
     inputs = 12 * (2 + config.history) + config.canvas
     convolutions = 2 * 9 * cells * width * (inputs + steps * width + 12)
     competition = 2 * len(COMPETE_AFTER) * config.kinds * width * (4 * cells + width)
-    return convolutions + competition + 2 * cells * config.dim * config.canvas + 2 * (config.dim // 2) * 2 * width * steps
+    modulation = 2 * (config.dim // 2) * 2 * width * steps
+    return convolutions + competition + 2 * cells * config.dim * config.canvas + modulation
 
 
 def training_flops(config: WorldModelConfig, batch: int, frames: int) -> float:
