@@ -134,3 +134,20 @@ def test_a_resumed_run_remembers_which_frames_were_hard(data: Path, tmp_path: Pa
     Trainer(WorldModel(again.model), source, again.sampler, again.trainer, tmp_path)
     assert np.array_equal(source.difficulty.losses, known["difficulty"].numpy())
     assert np.array_equal(source.nearby.losses, known["nearby"].numpy())
+
+
+@pytest.mark.parametrize("name", ["ghost_share", "own_share", "free_share"])
+@pytest.mark.parametrize("value", [-0.1, 1.1])
+def test_shares_outside_0_and_1_are_refused(name: str, value: float) -> None:
+    with pytest.raises(ValueError, match=f"{name} must be from 0 to 1, got {value}"):
+        TrainerConfig(**{name: value})  # type: ignore[arg-type]
+
+
+def test_ghosts_reach_the_loss(data: Path, tmp_path: Path) -> None:
+    losses = []
+    for share in (0.0, 1.0):
+        settings = config(data, tmp_path / str(share), precision="fp32", steps=3, ghost_share=share, own_share=0.0)
+        train(settings)
+        log = (tmp_path / str(share) / "metrics.jsonl").read_text().splitlines()
+        losses.append([json.loads(line)["nearby"] for line in log])
+    assert losses[0][0] != losses[1][0]

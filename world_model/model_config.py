@@ -51,8 +51,9 @@ class WorldModelConfig:
             if not isinstance(value, int) or not 1 <= value <= high:
                 raise ValueError(f"{name} must be an integer from 1 to {high}, got {value!r}")
         for name in ("history", "sinks", "action_memory", "kinds"):
-            if not 0 <= getattr(self, name) <= 64:
-                raise ValueError(f"{name} must be from 0 to 64, got {getattr(self, name)!r}")
+            value = getattr(self, name)
+            if not isinstance(value, int) or not 0 <= value <= 64:
+                raise ValueError(f"{name} must be an integer from 0 to 64, got {value!r}")
         if (len(self.patch) != 2 or min(self.patch) < 2 or any(p % 2 for p in self.patch)
                 or self.height % self.patch[0] or self.width % self.patch[1]):
             raise ValueError(f"patch must be two even numbers that divide the picture {self.height}x{self.width}, "

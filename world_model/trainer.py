@@ -151,12 +151,12 @@ class Trainer:
         noise = torch.randn(x[:, 1:].shape, generator=generator).to(self.device)
         blurred = haunt(x[:, 1:], x, self.config.ghost_share, generator)
         noisy = torch.lerp(blurred, noise, times[..., None, None, None])
-        weight = motion_weight(frames[:, 1:], frames[:, :-1], self.config.loss)
+        shown = frames[:, :-1]
         outcome, depth = torch.zeros((), device=self.device), 0
         if mode == "teacher":
             past, depth = self._past(x, clips, generator)
             past = haunt_past(past, self.config.ghost_share, generator)
-            weight = weight.maximum(motion_weight(frames[:, 1:], self.model.scaler.decode(past), self.config.loss))
+            shown = self.model.scaler.decode(past)
             context = self._roughen(past, generator)
             estimate, tokens = self.model.forward_teacher(context, noisy, times, actions)
             clean = tokens[:, 1 : x.shape[1] - 1]  # frames 1..T-1, committed with a past
@@ -167,7 +167,8 @@ class Trainer:
             first = torch.zeros_like(times[:, :1])
             estimate, _ = self.model(torch.cat([x[:, :1], noisy], 1), torch.cat([first, times], 1), actions)
             estimate = estimate[:, 1:]
-        errors = picture_loss(estimate, x[:, 1:], weight * self.places, times, self.config.loss)
+        weight = self._weight(frames, shown)
+        errors = picture_loss(estimate, x[:, 1:], weight, times, self.config.loss)
         if mode == "teacher":
             history = self.model.config.history
             self._remember(self.source.difficulty, clips.rows[:, 1 + history:], errors[:, history:], times[:, history:])
@@ -187,11 +188,15 @@ class Trainer:
         past = haunt_past(x[:, :-1], self.config.ghost_share, generator)
         before = self._roughen(past, generator)[:, -history:] if history else x[:, :0]
         estimate = self.model.forward_nearby(noisy, before, times, clips.actions[:, -1 - memory:].to(self.device))
-        weight = motion_weight(frames[:, -1:], frames[:, -2:-1], self.config.loss)
-        weight = weight.maximum(motion_weight(frames[:, -1:], self.model.scaler.decode(past[:, -1:]), self.config.loss))
-        errors = picture_loss(estimate, x[:, -1:], weight * self.places, times, self.config.loss)
+        weight = self._weight(frames[:, -2:], self.model.scaler.decode(past[:, -1:]))
+        errors = picture_loss(estimate, x[:, -1:], weight, times, self.config.loss)
         self._remember(self.source.nearby, clips.rows[:, -1:], errors, times)
         return errors.mean()
+
+    def _weight(self, frames: Tensor, shown: Tensor) -> Tensor:
+        """Of every pixel of frames 1..T: more where it differs from frame t-1, the real one or the one shown."""
+        moved = motion_weight(frames[:, 1:], frames[:, :-1], self.config.loss)
+        return moved.maximum(motion_weight(frames[:, 1:], shown, self.config.loss)) * self.places
 
     def _remember(self, difficulty: Difficulty, rows: np.ndarray, errors: Tensor, times: Tensor) -> None:
         """Note how well frames were drawn, where it took skill; all [B, T]."""
