@@ -19,7 +19,8 @@ from world_model.optimizer import OptimizerConfig
 from world_model.sampler import SamplerConfig
 from world_model.train import TrainConfig, fit_to_recording, train
 from world_model.train_state import TrainStateError, load_state
-from world_model.trainer import Trainer, TrainerConfig
+from world_model.trainer import Trainer
+from world_model.trainer_config import TrainerConfig
 
 TINY = {"patch": [4, 4], "dim": 16, "layers": 2, "heads": 2, "window": 3, "temporal_every": 2,
         "channels": 8, "canvas": 2}
@@ -136,7 +137,7 @@ def test_a_resumed_run_remembers_which_frames_were_hard(data: Path, tmp_path: Pa
     assert np.array_equal(source.nearby.losses, known["nearby"].numpy())
 
 
-@pytest.mark.parametrize("name", ["ghost_share", "own_share", "free_share"])
+@pytest.mark.parametrize("name", ["ghost_share", "undecided_share", "own_share", "free_share"])
 @pytest.mark.parametrize("value", [-0.1, 1.1])
 def test_shares_outside_0_and_1_are_refused(name: str, value: float) -> None:
     with pytest.raises(ValueError, match=f"{name} must be from 0 to 1, got {value}"):

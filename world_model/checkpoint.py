@@ -20,7 +20,7 @@ from .rollout import World
 from .sampler import SamplerConfig
 
 FORMAT = "foreframe-world"
-VERSION = 2  # 2: pixels drawn by convolutions
+VERSION = 3  # 2: pixels drawn by convolutions; 3: which read the noisy frame undamped
 WEIGHTS, CARD, CONTEXTS = "world.safetensors", "world.json", "contexts.zarr"
 MAX_PARAMETERS = 2_000_000_000
 

@@ -3,14 +3,16 @@
 Where the next frame is uncertain, a bounce say, each place that may hold the ball draws a bit of one, and the passes
 that follow make every bit a ball. Here each place claims to be it, claims are weighed against those of all other
 places (a softmax over the picture, as in spatial autoencoders, Finn et al. 2016, arXiv:1509.06113), and every place is
-told how it did and what the winners look like.
+told how it did and what the winners look like. The less noise is left, the less a second-best place gets: by the last
+pass there must be one winner.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-_SHARPNESS = 8.0  # of the softmax at the start of training: enough that places differ
+_SHARPNESS = 8.0  # of the softmax at pure noise, at the start of training: enough that places differ
+_LOWEST = 0.2  # level at which it is sharpest
 
 
 class Competition(nn.Module):
@@ -24,11 +26,12 @@ class Competition(nn.Module):
         for weight in [*self.tell.parameters(), *self.announce.parameters()]:
             nn.init.zeros_(weight)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, C, H, W] -> [B, C, H, W]."""
+    def forward(self, x: Tensor, levels: Tensor) -> Tensor:
+        """[B, C, H, W], levels [B] in [0, 1] -> [B, C, H, W]."""
         places = x.permute(0, 2, 3, 1).flatten(1, 2)
         seen = F.relu(F.layer_norm(places.float(), places.shape[2:], eps=1e-5)).to(x.dtype)
-        claims = _SHARPNESS * self.claim(seen).float()  # [B, H*W, K]
+        sharpness = _SHARPNESS / levels.clamp(min=_LOWEST)
+        claims = sharpness[:, None, None] * self.claim(seen).float()  # [B, H*W, K]
         share = claims.softmax(1)
         beside_best = (claims - claims.amax(1, keepdim=True)).exp()
         won = share.to(seen.dtype).transpose(1, 2) @ seen  # [B, K, C]

@@ -50,14 +50,15 @@ class PixelDecoder(nn.Module):
         for weight in [*self.draw.parameters(), *self.modulation.parameters()]:
             nn.init.zeros_(weight)
 
-    def forward(self, tokens: Tensor, seen: list[Tensor], mean: Tensor, condition: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor, seen: list[Tensor], mean: Tensor, condition: Tensor, levels: Tensor) -> Tensor:
         """Draw B*T frames, each on its own.
 
         Args:
             tokens: [B, T, N, D].
-            seen: the noisy frame as it was fed in and the `history` frames before it, each [B, T, H, W, 3].
+            seen: the noisy frame and the `history` frames before it, each [B, T, H, W, 3].
             mean: [H, W, 3] the data set's mean picture, which shows what never moves.
             condition: [B, T, C] embedding of level and actions.
+            levels: [B, T] in [0, 1].
 
         Returns:
             [B, T, H, W, 3].
@@ -70,7 +71,7 @@ class PixelDecoder(nn.Module):
         for i, layer in enumerate(self.middle):
             x = x + layer(F.relu(_normalise(x, 1 + told[2 * i], told[2 * i + 1])))
             if str(i) in self.compete:
-                x = self.compete[str(i)](x)
+                x = self.compete[str(i)](x, levels.flatten())
         x = self.draw(F.relu(_normalise(x)))
         correction = _unfold(x.permute(0, 2, 3, 1)).reshape(seen[0].shape)
         return correction + seen[1] if len(seen) > 1 else correction

@@ -62,6 +62,15 @@ def picture_loss(estimate: Tensor, target: Tensor, weight: Tensor, times: Tensor
 
 
 def outcome_loss(reward_logits: Tensor, termination_logits: Tensor, rewards: Tensor, terminated: Tensor) -> Tensor:
-    """Cross-entropy of the reward class plus binary cross-entropy of the termination, mean over [B, T]."""
-    reward = F.cross_entropy(reward_logits.flatten(0, 1), rewards.flatten())
+    """Cross-entropy of the reward class plus binary cross-entropy of the termination, mean over N frames; 0 for none.
+
+    Args:
+        reward_logits: [N, K].
+        termination_logits: [N].
+        rewards: int64 [N] classes.
+        terminated: float [N], 0 or 1.
+    """
+    if not len(rewards):
+        return reward_logits.sum()
+    reward = F.cross_entropy(reward_logits, rewards)
     return reward + F.binary_cross_entropy_with_logits(termination_logits, terminated)

@@ -86,7 +86,7 @@ class WorldModel(nn.Module):
 
         condition = self.conditioning(levels, self._after_unknown(actions))
         tokens = self._think(seen, condition, [attend_in(window) for window in self.config.windows])
-        return self._draw(tokens, seen, condition), tokens
+        return self._draw(tokens, [x, *seen[1:]], condition, levels), tokens
 
     def forward_teacher(self, context: Tensor, noisy: Tensor, levels: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
         """Every frame of a clip drawn from its own clean past, all in one pass (ACDiT, arXiv:2412.07720).
@@ -117,7 +117,7 @@ class WorldModel(nn.Module):
                                self.conditioning(levels, known[:, 1:])], 1)
         both = [torch.cat(pair, 1) for pair in zip(past, fresh, strict=True)]
         tokens = self._think(both, condition, [attend_in(window) for window in self.config.windows])
-        return self._draw(tokens[:, frames:], fresh, condition[:, frames:]), tokens
+        return self._draw(tokens[:, frames:], [noisy, *fresh[1:]], condition[:, frames:], levels), tokens
 
     def forward_cached(
         self, x: Tensor, before: Tensor, levels: Tensor, actions: Tensor, time: int, cache: list[CachedKeys],
@@ -154,7 +154,7 @@ class WorldModel(nn.Module):
 
         condition = self.conditioning(levels, actions)
         tokens = self._think(seen, condition, [attend_to(layer) for layer in cache])
-        return (self._draw(tokens, seen, condition) if fresh is None else x), tokens
+        return (self._draw(tokens, [x, *seen[1:]], condition, levels) if fresh is None else x), tokens
 
     def forward_nearby(self, x: Tensor, before: Tensor, levels: Tensor, actions: Tensor) -> Tensor:
         """Clean estimate of single frames by the decoder alone, with tokens that say nothing.
@@ -168,11 +168,11 @@ class WorldModel(nn.Module):
         Returns:
             [B, 1, H, W, 3].
         """
-        seen = [_damped(x, levels), *(before[:, i : i + 1] for i in reversed(range(before.shape[1])))]
+        seen = [x, *(before[:, i : i + 1] for i in reversed(range(before.shape[1])))]
         dtype = self._dtype_like(x)
         tokens = torch.zeros(len(x), 1, self.config.tokens, self.config.dim, dtype=dtype, device=x.device)
         condition = F.silu(self.conditioning(levels, actions))
-        return self.decoder(tokens, seen, self.scaler.mean / self.config.pixel_scale, condition)
+        return self.decoder(tokens, seen, self.scaler.mean / self.config.pixel_scale, condition, levels)
 
     def _after_unknown(self, actions: Tensor) -> Tensor:
         """Put `action_memory` unknown actions before those of a clip, int64 [B, T] -> [B, action_memory + T]."""
@@ -200,18 +200,19 @@ class WorldModel(nn.Module):
             tokens = block(tokens, condition, attend)
         return tokens
 
-    def _draw(self, tokens: Tensor, seen: list[Tensor], condition: Tensor) -> Tensor:
+    def _draw(self, tokens: Tensor, seen: list[Tensor], condition: Tensor, levels: Tensor) -> Tensor:
         """The picture [B, T, H, W, 3] that tokens stand for."""
         condition = F.silu(condition)
         shift, scale = self.final(condition)[:, :, None].chunk(2, -1)
-        return self.decoder(modulate(tokens, shift, scale), seen, self.scaler.mean / self.config.pixel_scale, condition)
+        mean = self.scaler.mean / self.config.pixel_scale
+        return self.decoder(modulate(tokens, shift, scale), seen, mean, condition, levels)
 
 
 def _damped(x: Tensor, levels: Tensor) -> Tensor:
-    """Frames as they are fed in, the noisier the smaller: x [B, T, H, W, 3], levels [B, T].
+    """Frames as tokens read them, the noisier the smaller: x [B, T, H, W, 3], levels [B, T].
 
-    Pure noise says nothing, yet at full size its hundreds of pixels per patch would drown the few that moved in
-    the frames before once all are projected to one token.
+    At full size the noise of a patch's hundreds of pixels would drown the few that moved in the frames before once
+    all are projected to one token. The decoder, which looks pixel by pixel, reads noise as it is.
     """
     return x * (1 - 0.9 * levels.to(x.dtype))[..., None, None, None]
 

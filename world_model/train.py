@@ -27,7 +27,8 @@ from .model_config import WorldModelConfig
 from .sampler import SamplerConfig
 from .strip import save_strip
 from .train_state import TrainStateError
-from .trainer import Trainer, TrainerConfig
+from .trainer import Trainer
+from .trainer_config import TrainerConfig
 
 
 @dataclass(kw_only=True)

@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,79 +13,21 @@ from torch import Tensor
 from tqdm import tqdm
 
 from .clips import Clips, ClipSource
+from .coupling import couple
 from .difficulty import Difficulty
 from .ghosts import haunt, haunt_past
-from .levels import LevelConfig, LevelSampler
-from .losses import LossConfig, motion_weight, outcome_loss, picture_loss, rarity_weight
+from .levels import LevelSampler
+from .losses import motion_weight, outcome_loss, picture_loss, rarity_weight
 from .model import WorldModel
-from .optimizer import Optimizer, OptimizerConfig, rate_fraction
+from .optimizer import Optimizer, rate_fraction
 from .own_past import free_past, own_past
 from .precision import choose_dtype
 from .sampler import SamplerConfig
 from .train_state import check_fits, load_state, save_state, update_average
+from .trainer_config import TrainerConfig
 
 HARD_TIME = 0.8
 """noise time above which the picture must come from the past rather than from the noisy frame"""
-
-
-@dataclass(kw_only=True)
-class TrainerConfig:
-    """How long and on what to train."""
-
-    steps: int = 5100
-    """optimiser steps"""
-    batch: int = 3
-    """clips per step"""
-    frames: int = 22
-    """frames per clip that are drawn; a clip holds one more"""
-    event_share: float = 0.15
-    """share of clips that contain an event: every reward but 0 and the end of an episode equally often"""
-    hard_share: float = 0.55
-    """share of clips that end near a frame which was drawn badly the last time, the worse the likelier"""
-    moments: int = 64
-    """single frames per step from which the decoder alone learns what follows from pixels nearby"""
-    context_noise: float = 0.1
-    """largest noise time mixed, unlabelled, into the clean past; half of the frames get some"""
-    ghost_share: float = 0.45
-    """share of pasts, and of frames about to be made noisy, in which things that move have a fainter double"""
-    own_share: float = 0.7
-    """share of teacher-forced steps whose past is drawn by the world itself, against drift"""
-    own_depth: int = 2
-    """how many times over such a past is drawn, at most: frames from drawn frames from real ones"""
-    free_share: float = 0.75
-    """share of those steps whose clips are drawn frame by frame, from some frame on, instead of all frames at once"""
-    own_after: float = 0.25
-    """share of the run before which the past is always real"""
-    average: float = 0.998
-    """decay of the weight average that is shipped"""
-    save_seconds: float = 240.0
-    """time between resumable checkpoints"""
-    report_seconds: float = 600.0
-    """time between sample strips"""
-    precision: str = "auto"
-    """auto, bf16 or fp32"""
-    seed: int = 0
-    levels: LevelConfig = field(default_factory=LevelConfig)
-    loss: LossConfig = field(default_factory=LossConfig)
-    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-
-    def __post_init__(self) -> None:
-        choose_dtype("cpu", self.precision)
-        for name in ("steps", "batch", "frames"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.moments < 0:
-            raise ValueError(f"moments must not be negative, got {self.moments}")
-        if self.frames < 2:
-            raise ValueError(f"frames must be at least 2, got {self.frames}")
-        if min(self.event_share, self.hard_share) < 0 or self.event_share + self.hard_share > 1:
-            raise ValueError(f"event_share and hard_share must not be negative and at most 1 together, "
-                             f"got {self.event_share} and {self.hard_share}")
-        for name in ("ghost_share", "own_share", "free_share"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must be from 0 to 1, got {getattr(self, name)}")
-        if self.own_depth < 1:
-            raise ValueError(f"own_depth must be at least 1, got {self.own_depth}")
 
 
 class Trainer:
@@ -145,58 +87,83 @@ class Trainer:
             k: round(float(v.detach()), 6) if isinstance(v, Tensor) else v for k, v in record.items()}
 
     def _losses(self, mode: str, clips: Clips, generator: torch.Generator) -> dict[str, Any]:
-        frames, actions = clips.frames.to(self.device), clips.actions.to(self.device)
-        x = self.model.scaler.encode(frames)
+        x = self.model.scaler.encode(clips.frames.to(self.device))
         times = self.levels.times(mode, len(x), x.shape[1] - 1, generator).to(self.device)
         noise = torch.randn(x[:, 1:].shape, generator=generator).to(self.device)
-        blurred = haunt(x[:, 1:], x, self.config.ghost_share, generator)
-        noisy = torch.lerp(blurred, noise, times[..., None, None, None])
-        shown = frames[:, :-1]
-        outcome, depth = torch.zeros((), device=self.device), 0
         if mode == "teacher":
-            past, depth = self._past(x, clips, generator)
-            past = haunt_past(past, self.config.ghost_share, generator)
-            shown = self.model.scaler.decode(past)
-            context = self._roughen(past, generator)
-            estimate, tokens = self.model.forward_teacher(context, noisy, times, actions)
-            clean = tokens[:, 1 : x.shape[1] - 1]  # frames 1..T-1, committed with a past
-            reward_logits, termination_logits = self.model.outcome(clean)
-            outcome = outcome_loss(reward_logits, termination_logits, clips.rewards[:, 1:-1].to(self.device),
-                                   clips.terminated[:, 1:-1].to(self.device))
-        else:
-            first = torch.zeros_like(times[:, :1])
-            estimate, _ = self.model(torch.cat([x[:, :1], noisy], 1), torch.cat([first, times], 1), actions)
-            estimate = estimate[:, 1:]
-        weight = self._weight(frames, shown)
-        errors = picture_loss(estimate, x[:, 1:], weight, times, self.config.loss)
-        if mode == "teacher":
-            history = self.model.config.history
-            self._remember(self.source.difficulty, clips.rows[:, 1 + history:], errors[:, history:], times[:, history:])
+            return self._teacher_losses(clips, x, times, noise, generator)
+        noisy = self._noisy(x, x[:, 1:], noise, times, generator)
+        first = torch.zeros_like(times[:, :1])
+        estimate, _ = self.model(torch.cat([x[:, :1], noisy], 1), torch.cat([first, times], 1),
+                                 clips.actions.to(self.device))
+        errors = picture_loss(estimate[:, 1:], x[:, 1:], self._weight(x, x[:, :-1]), times, self.config.loss)
         picture = errors.sum() / (times > 0).sum().clamp(min=1)
-        loss = picture + self.config.loss.outcome * outcome
-        return {"loss": loss, "picture": picture, "outcome": outcome, "depth": depth} | _by_level(errors, times)
+        return {"loss": picture, "picture": picture} | _by_level(errors, times)
+
+    def _teacher_losses(self, clips: Clips, x: Tensor, times: Tensor, noise: Tensor,
+                        generator: torch.Generator) -> dict[str, Any]:
+        """Every frame from the clean frames before it, real or drawn; where those have left the real course, nothing.
+
+        A drawn past in which the ball flew elsewhere says nothing of the recording's next frame, or of its rewards.
+        """
+        actions, rewards, terminated = (v.to(self.device) for v in (clips.actions, clips.rewards, clips.terminated))
+        past, depth = self._past(x, clips, generator)
+        astray = (past - x[:, :-1]).square().mean((-1, -2, -3)) > self.config.astray
+        past = haunt_past(past, self.config.ghost_share, generator)
+        context = self._roughen(past, generator)
+        with torch.no_grad():
+            expected = self.model.forward_teacher(context, 0 * noise, torch.ones_like(times), actions)[0]
+        noise = couple(noise, x[:, 1:], expected, self.config.noise_draws, generator)
+        noisy = self._noisy(x, expected, noise, times, generator)
+        estimate, tokens = self.model.forward_teacher(context, noisy, times, actions)
+        weight, times = self._weight(x, past), times * ~astray
+        errors = picture_loss(estimate, x[:, 1:], weight, times, self.config.loss)
+        history, count = self.model.config.history, past.shape[1]
+        self._remember(self.source.difficulty, clips.rows[:, 1 + history:], errors[:, history:], times[:, history:])
+        known = ~astray[:, 1:]
+        reward_logits, termination_logits = self.model.outcome(tokens[:, 1:count])  # frames committed with a past
+        outcome = outcome_loss(reward_logits[known], termination_logits[known], rewards[:, 1:count][known],
+                               terminated[:, 1:count][known])
+        picture = errors.sum() / (times > 0).sum().clamp(min=1)
+        return {"loss": picture + self.config.loss.outcome * outcome, "picture": picture, "outcome": outcome,
+                "depth": depth, "astray": astray.float().mean()} | _by_level(errors, times)
 
     def _nearby_loss(self, generator: torch.Generator) -> Tensor:
         """Picture loss of single frames that the decoder draws alone: far cheaper than clips, and mostly enough."""
         history, memory = self.model.config.history, self.model.config.action_memory
         clips = self.source.moments(self.step, self.config.moments, 1 + max(history, memory, 1))
-        frames = clips.frames.to(self.device)
-        x = self.model.scaler.encode(frames)
+        x = self.model.scaler.encode(clips.frames.to(self.device))
+        actions = clips.actions[:, -1 - memory:].to(self.device)
         times = self.levels.times("teacher", len(x), 1, generator).to(self.device)
         noise = torch.randn(x[:, -1:].shape, generator=generator).to(self.device)
-        noisy = torch.lerp(haunt(x[:, -1:], x, self.config.ghost_share, generator), noise, times[..., None, None, None])
         past = haunt_past(x[:, :-1], self.config.ghost_share, generator)
         before = self._roughen(past, generator)[:, -history:] if history else x[:, :0]
-        estimate = self.model.forward_nearby(noisy, before, times, clips.actions[:, -1 - memory:].to(self.device))
-        weight = self._weight(frames[:, -2:], self.model.scaler.decode(past[:, -1:]))
-        errors = picture_loss(estimate, x[:, -1:], weight, times, self.config.loss)
+        with torch.no_grad():
+            expected = self.model.forward_nearby(0 * noise, before, torch.ones_like(times), actions)
+        noise = couple(noise, x[:, -1:], expected, self.config.noise_draws, generator)
+        noisy = self._noisy(x, expected, noise, times, generator)
+        estimate = self.model.forward_nearby(noisy, before, times, actions)
+        errors = picture_loss(estimate, x[:, -1:], self._weight(x[:, -2:], past[:, -1:]), times, self.config.loss)
         self._remember(self.source.nearby, clips.rows[:, -1:], errors, times)
         return errors.mean()
 
-    def _weight(self, frames: Tensor, shown: Tensor) -> Tensor:
+    def _noisy(self, x: Tensor, expected: Tensor, noise: Tensor, times: Tensor, generator: torch.Generator) -> Tensor:
+        """The last frames of clips x [B, T+1, H, W, 3], or what was expected of them, mixed with noise [B, F, H, W, 3].
+
+        A sampler's first pass leaves behind what was expected, several pale things where there will be one. From then
+        on the noise alone tells which; mixed with real frames only, nobody would need to listen to it.
+        """
+        frames = haunt(x[:, -noise.shape[1]:], x, self.config.ghost_share, generator)
+        undecided = torch.rand(noise.shape[:2], generator=generator) < self.config.undecided_share
+        undecided = undecided.to(x.device)[..., None, None, None]
+        return torch.lerp(torch.where(undecided, expected.to(x.dtype), frames), noise, times[..., None, None, None])
+
+    def _weight(self, x: Tensor, past: Tensor) -> Tensor:
         """Of every pixel of frames 1..T: more where it differs from frame t-1, the real one or the one shown."""
+        decode = self.model.scaler.decode
+        frames = decode(x)
         moved = motion_weight(frames[:, 1:], frames[:, :-1], self.config.loss)
-        return moved.maximum(motion_weight(frames[:, 1:], shown, self.config.loss)) * self.places
+        return moved.maximum(motion_weight(frames[:, 1:], decode(past), self.config.loss)) * self.places
 
     def _remember(self, difficulty: Difficulty, rows: np.ndarray, errors: Tensor, times: Tensor) -> None:
         """Note how well frames were drawn, where it took skill; all [B, T]."""

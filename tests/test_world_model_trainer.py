@@ -1,0 +1,75 @@
+"""What a training step learns from, and what it must not learn from."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from recorders import open_recording
+from tests.test_world_model_train import config
+from world_model import WorldModel
+from world_model.clips import ClipSource
+from world_model.losses import outcome_loss
+from world_model.train import TrainConfig, fit_to_recording, train
+from world_model.trainer import Trainer
+from world_model.trainer_config import TrainerConfig
+
+
+def trainer(settings: TrainConfig) -> Trainer:
+    recording = open_recording(settings.data)
+    fit_to_recording(settings.model, recording)
+    source = ClipSource(recording, recording.episodes, settings.model.reward_values, 3, progress=False)
+    Path(settings.out).mkdir(parents=True, exist_ok=True)
+    return Trainer(WorldModel(settings.model), source, settings.sampler, settings.trainer, Path(settings.out))
+
+
+def logged(settings: TrainConfig) -> list[dict[str, float]]:
+    train(settings)
+    return [json.loads(line) for line in (Path(settings.out) / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_an_undecided_frame_holds_what_was_expected(data: Path, tmp_path: Path, share: float) -> None:
+    run = trainer(config(data, tmp_path, ghost_share=0.0, undecided_share=share))
+    x = torch.randn(4, 6, 8, 12, 3)
+    expected, noise = torch.randn(2, 4, 5, 8, 12, 3)
+    generator = torch.Generator().manual_seed(0)
+    clean = run._noisy(x, expected, noise, torch.zeros(4, 5), generator)
+    assert clean.equal(expected if share else x[:, 1:])
+    assert run._noisy(x, expected, noise, torch.ones(4, 5), generator).allclose(noise, atol=1e-6)
+
+
+def test_nothing_is_learned_from_a_past_gone_astray(data: Path, tmp_path: Path) -> None:
+    losses = {}
+    for limit in (0.0, 1e9):
+        settings = config(data, tmp_path / str(limit), precision="fp32", steps=1, own_after=0.0, own_share=1.0,
+                          free_share=0.0, astray=limit, moments=0)
+        settings.trainer.levels.prefix = settings.trainer.levels.ad = 0.0
+        settings.trainer.levels.fopp = settings.trainer.levels.independent = 0.0
+        losses[limit] = logged(settings)[0]
+    assert losses[0.0]["astray"] == 0.75 and losses[1e9]["astray"] == 0  # only the first of four frames is real
+    assert losses[0.0]["outcome"] == 0 and losses[1e9]["outcome"] > 0
+    assert losses[0.0]["picture"] != losses[1e9]["picture"]
+
+
+def test_no_frames_have_no_outcome_and_others_their_mean() -> None:
+    logits = torch.randn(5, 3, requires_grad=True)
+    ends, rewards, terminated = torch.randn(5), torch.tensor([0, 1, 2, 1, 0]), torch.tensor([0.0, 1, 0, 0, 1])
+    single = [outcome_loss(logits[i : i + 1], ends[i : i + 1], rewards[i : i + 1], terminated[i : i + 1])
+              for i in range(5)]
+    assert torch.isclose(outcome_loss(logits, ends, rewards, terminated), torch.stack(single).mean())
+    nothing = outcome_loss(logits[:0], ends[:0], rewards[:0], terminated[:0])
+    nothing.backward()
+    assert nothing == 0 and logits.grad is not None and not logits.grad.any()
+
+
+def test_pairing_and_undecided_frames_reach_the_loss(data: Path, tmp_path: Path) -> None:
+    def first(name: str, **changes: float) -> float:
+        return logged(config(data, tmp_path / name, precision="fp32", steps=1, own_share=0.0, **changes))[0]["nearby"]
+
+    plain = first("plain", noise_draws=1, undecided_share=0.0)
+    assert first("paired", noise_draws=64, undecided_share=0.0) != plain
+    assert first("undecided", noise_draws=1, undecided_share=1.0) != plain
+    with pytest.raises(ValueError, match="noise_draws must be at least 1, got 0"):
+        TrainerConfig(noise_draws=0)
