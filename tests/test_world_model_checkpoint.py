@@ -8,10 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.test_world_model_model import random_model, tiny
-from world_model import Contexts, WorldError, load_world
-from world_model.checkpoint import save_world
-from world_model.sampler import SamplerConfig
+from world_model import WorldError, load_world
 
 
 @pytest.fixture
@@ -112,15 +109,3 @@ def test_missing_weights_and_contexts(folder: Path) -> None:
 def test_absurd_sizes(folder: Path, setting: str, value: object, match: str) -> None:
     edit_card(folder, **{setting: value})
     refused(folder, match)
-
-
-def test_a_world_older_than_competition_is_read_without_it(tmp_path: Path) -> None:
-    config = tiny(kinds=0)
-    model = random_model(config, torch.float32)
-    contexts = Contexts(np.zeros((1, 2, 8, 12, 3), np.uint8), np.zeros((1, 1), int))
-    folder = tmp_path / "Old-v0"
-    save_world(folder, model, SamplerConfig(), {"name": "Old-v0"}, contexts)
-    card = json.loads((folder / "world.json").read_text())
-    del card["model"]["kinds"]
-    (folder / "world.json").write_text(json.dumps(card))
-    assert load_world(folder).model.config.kinds == 0

@@ -111,3 +111,13 @@ def test_the_less_noise_the_less_is_left_for_the_second_best_place() -> None:
     assert (best.diff() > 0).all() and (second.diff() < 0).all()
     assert second[0] > 0.1 and second[2] < 0.01
     assert torch.allclose(won.sum((1, 2)), torch.ones(3).double())
+
+
+def test_a_served_world_is_more_decided_than_one_in_training() -> None:
+    torch.manual_seed(0)
+    layer, x = Competition(6, 1).double(), torch.randn(2, 6, 5, 7).double()
+    with torch.no_grad():
+        layer.tell.weight[0, 0] = 1.0
+    trained = (layer(x, PURE)[:, 0] - x[:, 0]).amax((1, 2))
+    served = (layer.eval()(x, PURE)[:, 0] - x[:, 0]).amax((1, 2))
+    assert (served > trained).all() and (served <= 1).all()

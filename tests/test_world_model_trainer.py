@@ -43,7 +43,7 @@ def test_an_undecided_frame_holds_what_was_expected(data: Path, tmp_path: Path, 
 def test_nothing_is_learned_from_a_past_gone_astray(data: Path, tmp_path: Path) -> None:
     losses = {}
     for limit in (0.0, 1e9):
-        settings = config(data, tmp_path / str(limit), precision="fp32", steps=1, own_after=0.0, own_share=1.0,
+        settings = config(data, tmp_path / str(limit), precision="fp32", steps=3, own_after=0.0, own_share=1.0,
                           free_share=0.0, astray=limit, moments=0)
         settings.trainer.levels.prefix = settings.trainer.levels.ad = 0.0
         settings.trainer.levels.fopp = settings.trainer.levels.independent = 0.0
@@ -66,7 +66,7 @@ def test_no_frames_have_no_outcome_and_others_their_mean() -> None:
 
 def test_pairing_and_undecided_frames_reach_the_loss(data: Path, tmp_path: Path) -> None:
     def first(name: str, **changes: float) -> float:
-        return logged(config(data, tmp_path / name, precision="fp32", steps=1, own_share=0.0, **changes))[0]["nearby"]
+        return logged(config(data, tmp_path / name, precision="fp32", steps=3, own_share=0.0, **changes))[0]["nearby"]
 
     plain = first("plain", noise_draws=1, undecided_share=0.0)
     assert first("paired", noise_draws=64, undecided_share=0.0) != plain

@@ -122,8 +122,7 @@ def _configs(folder: Path, card: dict[str, Any]) -> tuple[WorldModelConfig, Samp
             unknown = set(card[key]) - {f.name for f in fields(kind)}
             if unknown:
                 raise ValueError(f"unknown {key} settings {sorted(unknown)}")
-        since = {"kinds": 0}  # settings younger than some worlds of this version, and what those worlds have
-        return WorldModelConfig(**since | card["model"]), SamplerConfig(**card["sampler"])
+        return WorldModelConfig(**card["model"]), SamplerConfig(**card["sampler"])
     except (KeyError, TypeError, ValueError) as error:
         raise WorldError(f"{folder / CARD} has impossible sizes or settings: {error}") from error
 

@@ -19,7 +19,7 @@ class SamplerConfig:
 
     steps: int = 3
     """denoising passes per frame"""
-    shift: float = 2.0
+    shift: float = 1.0
     """timestep shift: above 1 puts more of the steps at high noise"""
 
     def __post_init__(self) -> None:

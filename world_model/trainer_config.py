@@ -28,7 +28,7 @@ class TrainerConfig:
     """largest noise time mixed, unlabelled, into the clean past; half of the frames get some"""
     ghost_share: float = 0.45
     """share of pasts, and of frames about to be made noisy, in which things that move have a fainter double"""
-    noise_draws: int = 16
+    noise_draws: int = 128
     """draws of noise per frame with a clean past, of which the one most like the frame is taken; 1: blind pairing"""
     undecided_share: float = 0.5
     """share of noisy frames that hold what was expected instead of the real frame; only the noise tells which comes"""
@@ -42,7 +42,7 @@ class TrainerConfig:
     """mean squared error, in model units, from which a drawn past counts as gone astray: nothing is learned from it"""
     own_after: float = 0.25
     """share of the run before which the past is always real"""
-    average: float = 0.998
+    average: float = 0.995
     """decay of the weight average that is shipped"""
     save_seconds: float = 240.0
     """time between resumable checkpoints"""
