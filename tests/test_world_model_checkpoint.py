@@ -71,9 +71,9 @@ def test_a_card_that_is_not_one(folder: Path) -> None:
 
 def test_another_version(folder: Path) -> None:
     edit_card(folder, version=99)
-    refused(folder, "version 99, this Foreframe reads version 2; update Foreframe")
-    edit_card(folder, version=1)
-    refused(folder, "version 1, this Foreframe reads version 2; fetch or train it again")
+    refused(folder, "version 99, this Foreframe reads version 3; update Foreframe")
+    edit_card(folder, version=2)
+    refused(folder, "version 2, this Foreframe reads version 3; fetch or train it again")
 
 
 def test_truncated_weights(folder: Path) -> None:
