@@ -74,7 +74,7 @@ def test_noisy_frames_in_teacher_form_equal_a_clean_prefix_and_one_noisy_frame(s
         assert torch.allclose(drawn[:, i - 1], alone[:, -1], atol=1e-5), i
 
 
-@pytest.mark.parametrize(("window", "sinks", "history"), [(4, 0, 2), (3, 0, 0), (9, 0, 1), (5, 2, 2)])
+@pytest.mark.parametrize(("window", "sinks", "history"), [(4, 0, 2), (3, 0, 0), (9, 0, 1), (5, 2, 3)])
 def test_cached_steps_equal_the_whole_clip(window: int, sinks: int, history: int) -> None:
     """Holds for as long as the policy keeps every frame a window can see; sinks only until the ring turns over."""
     config = tiny(window=window, sinks=sinks, history=history)

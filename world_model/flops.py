@@ -19,7 +19,7 @@ def frame_flops(config: WorldModelConfig, context: int | None = None, draw: bool
     patch = config.patch[0] * config.patch[1] * 3
     block = 2 * dim * dim * (4 + 2 * config.mlp_ratio)
     sums = 3 * (config.patch[0] + config.patch[1])
-    reading = 2 * (patch + sums) * (1 + config.history) * dim
+    reading = 2 * (patch + sums) * (1 + config.token_history) * dim
     attention = sum(4 * dim * tokens * (1 if w == 1 else min(w, context or w)) for w in config.windows)
     modulation = 2 * (dim // 2) * (config.layers * 6 * dim + 2 * dim)
     return tokens * (config.layers * block + reading + attention) + modulation + (

@@ -39,7 +39,7 @@ class WorldModel(nn.Module):
         super().__init__()
         self.config = config
         self.scaler = FrameScaler(config.height, config.width, config.pixel_scale)
-        self.tokenizer = PatchTokenizer(config.height, config.width, config.patch, config.dim, config.history)
+        self.tokenizer = PatchTokenizer(config.height, config.width, config.patch, config.dim, config.token_history)
         condition_dim = config.dim // 2
         self.conditioning = Conditioning(config.num_actions, condition_dim, config.action_memory)
         self.blocks = nn.ModuleList(
@@ -195,7 +195,7 @@ class WorldModel(nn.Module):
 
     def _think(self, seen: list[Tensor], condition: Tensor, attends: list[Attend]) -> Tensor:
         """Tokens [B, T, N, D] of frames after all blocks."""
-        tokens, condition = self.tokenizer.embed(seen), F.silu(condition)
+        tokens, condition = self.tokenizer.embed(seen[: 1 + self.config.token_history]), F.silu(condition)
         for block, attend in zip(self.blocks, attends, strict=True):
             tokens = block(tokens, condition, attend)
         return tokens

@@ -5,7 +5,7 @@ its own frames; trained on real ones alone, it never learns to mend its own mist
 frame of a clip is drawn from the past before it in one pass; doing so again from the frames just drawn goes one step
 deeper (`own_past`; scheduled sampling in parallel, Mihaylova & Martins 2019, arXiv:1906.07651). That makes all frames a
 little wrong. Mistakes that grow, a ball that becomes two, show only after several steps: so other clips are drawn frame
-by frame to their end, as they are when served (`free_past`), except that places compete less sharply in training.
+by frame to their end, as they are when served (`free_past`).
 """
 
 import torch

@@ -56,7 +56,7 @@ class Trainer:
                 record["seconds"] = time.perf_counter() - begun
                 log.write(json.dumps(record) + "\n")
                 bar.update()
-                bar.set_postfix(loss=f"{record['loss']:.4f}", mode=record["mode"])
+                bar.set_postfix(loss=f"{record.get('loss', record.get('nearby')):.4f}", mode=record["mode"])
                 if time.monotonic() - saved > self.config.save_seconds:
                     log.flush()
                     self.save()
@@ -70,20 +70,21 @@ class Trainer:
     def train_step(self) -> dict[str, Any]:
         """One optimiser step. Returns what to log."""
         generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.step)
-        mode = self.levels.mode(generator)
-        clips = self.source.batch(self.step, self.config.batch, self.config.frames + 1)
+        record: dict[str, Any] = {"mode": "moments"}
         with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
-            record = self._losses(mode, clips, generator)
-            nearby = self._nearby_loss(generator) if self.config.moments else torch.zeros(())
-        record["loss"].backward()
-        if self.config.moments:
-            nearby.backward()
-            record["nearby"] = nearby
+            if self.step % self.config.clips_every == 0:
+                record["mode"] = self.levels.mode(generator)
+                clips = self.source.batch(self.step, self.config.batch, self.config.frames + 1)
+                record |= self._losses(record["mode"], clips, generator)
+                record["loss"].backward()
+            if self.config.moments:
+                record["nearby"] = self._nearby_loss(generator)
+                record["nearby"].backward()
         fraction = rate_fraction(self.step, self.config.steps, self.config.optimizer)
         record["grad_norm"] = self.optimizer.step(fraction)
         self.step += 1
         update_average(self.average, self.model, self.step, self.config.average)
-        return {"step": self.step, "mode": mode, "lr": fraction} | {
+        return {"step": self.step, "lr": fraction} | {
             k: round(float(v.detach()), 6) if isinstance(v, Tensor) else v for k, v in record.items()}
 
     def _losses(self, mode: str, clips: Clips, generator: torch.Generator) -> dict[str, Any]:
@@ -178,13 +179,18 @@ class Trainer:
         own, free, how_far = torch.rand(3, generator=generator).tolist()
         if self.step < self.config.own_after * self.config.steps or own >= self.config.own_share:
             return x[:, :-1], 0
+        self.model.eval()  # as it is served
         frames = x.shape[1] - 1
         if free < self.config.free_share:
             first = max(frames // 3, 1)  # enough to know how things move
             first += int(how_far * (frames - first))
-            return free_past(self.model, clips, self.served, first, generator), frames - first
-        depth = 1 + int(how_far * self.config.own_depth)
-        return own_past(self.model, x[:, :-1], clips.actions.to(self.device), self.served, depth, generator), depth
+            drawn, depth = free_past(self.model, clips, self.served, first, generator), frames - first
+        else:
+            depth = 1 + int(how_far * self.config.own_depth)
+            actions = clips.actions.to(self.device)
+            drawn = own_past(self.model, x[:, :-1], actions, self.served, depth, generator)
+        self.model.train()
+        return drawn, depth
 
     def _roughen(self, context: Tensor, generator: torch.Generator) -> Tensor:
         """Unlabelled noise on half of the context frames, against drift."""

@@ -22,6 +22,8 @@ class TrainerConfig:
     """share of clips that contain an event: every reward but 0 and the end of an episode equally often"""
     hard_share: float = 0.55
     """share of clips that end near a frame which was drawn badly the last time, the worse the likelier"""
+    clips_every: int = 1
+    """steps from one batch of clips to the next; the steps between learn from moments alone"""
     moments: int = 64
     """single frames per step from which the decoder alone learns what follows from pixels nearby"""
     context_noise: float = 0.1
@@ -57,11 +59,13 @@ class TrainerConfig:
 
     def __post_init__(self) -> None:
         choose_dtype("cpu", self.precision)
-        for name in ("steps", "batch", "frames", "noise_draws"):
+        for name in ("steps", "batch", "frames", "noise_draws", "clips_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.moments < 0:
             raise ValueError(f"moments must not be negative, got {self.moments}")
+        if self.clips_every > 1 and not self.moments:
+            raise ValueError(f"clips_every={self.clips_every} leaves steps with nothing to learn; set moments")
         if self.frames < 2:
             raise ValueError(f"frames must be at least 2, got {self.frames}")
         if min(self.event_share, self.hard_share) < 0 or self.event_share + self.hard_share > 1:
