@@ -66,9 +66,10 @@ def free_past(model: WorldModel, clips: Clips, sampler: SamplerConfig, first: in
 def _draw(model: WorldModel, context: Tensor, actions: Tensor, noise: Tensor, times: list[float]) -> Tensor:
     """Frames 1..T of clips, each from the context before it: `noise` [B, T, H, W, 3] followed down to level 0."""
     x = noise
+    tokens = model.think_teacher(context, torch.zeros_like(x), torch.ones(x.shape[:2], device=x.device), actions)
     for high, low in zip(times[:0:-1], times[-2::-1], strict=True):
         levels = torch.full(x.shape[:2], high, device=x.device)
-        clean = model.forward_teacher(context, x, levels, actions)[0].to(x.dtype)
+        clean = model.draw_teacher(tokens, context, x, levels, actions).to(x.dtype)
         implied = (x - (1 - high) * clean) / high
         x = torch.lerp(clean, implied, low)
     return x

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from .clips import Clips, ClipSource
 from .coupling import couple
 from .difficulty import Difficulty
-from .ghosts import haunt, haunt_past
+from .ghosts import haunt, haunt_past, swap_past
 from .levels import LevelSampler
 from .losses import motion_weight, outcome_loss, picture_loss, rarity_weight
 from .model import WorldModel
@@ -110,13 +110,16 @@ class Trainer:
         actions, rewards, terminated = (v.to(self.device) for v in (clips.actions, clips.rewards, clips.terminated))
         past, depth = self._past(x, clips, generator)
         astray = (past - x[:, :-1]).square().mean((-1, -2, -3)) > self.config.astray
+        past = swap_past(past, self.config.swap_share, generator)
         past = haunt_past(past, self.config.ghost_share, generator)
         context = self._roughen(past, generator)
+        blank, begun = torch.zeros_like(noise), torch.ones_like(times)
+        tokens = self.model.think_teacher(context, blank, begun, actions)
         with torch.no_grad():
-            expected = self.model.forward_teacher(context, 0 * noise, torch.ones_like(times), actions)[0]
+            expected = self.model.draw_teacher(tokens, context, blank, begun, actions)
         noise = couple(noise, x[:, 1:], expected, self.config.noise_draws, generator)
         noisy = self._noisy(x, expected, noise, times, generator)
-        estimate, tokens = self.model.forward_teacher(context, noisy, times, actions)
+        estimate = self.model.draw_teacher(tokens, context, noisy, times, actions)
         weight, times = self._weight(x, past), times * ~astray
         errors = picture_loss(estimate, x[:, 1:], weight, times, self.config.loss)
         history, count = self.model.config.history, past.shape[1]
@@ -137,7 +140,8 @@ class Trainer:
         actions = clips.actions[:, -1 - memory:].to(self.device)
         times = self.levels.times("teacher", len(x), 1, generator).to(self.device)
         noise = torch.randn(x[:, -1:].shape, generator=generator).to(self.device)
-        past = haunt_past(x[:, :-1], self.config.ghost_share, generator)
+        past = swap_past(x[:, :-1], self.config.swap_share, generator)
+        past = haunt_past(past, self.config.ghost_share, generator)
         before = self._roughen(past, generator)[:, -history:] if history else x[:, :0]
         with torch.no_grad():
             expected = self.model.forward_nearby(0 * noise, before, torch.ones_like(times), actions)

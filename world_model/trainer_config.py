@@ -30,6 +30,8 @@ class TrainerConfig:
     """largest noise time mixed, unlabelled, into the clean past; half of the frames get some"""
     ghost_share: float = 0.45
     """share of pasts, and of frames about to be made noisy, in which things that move have a fainter double"""
+    swap_share: float = 0.2
+    """share of pasts in which a rectangle shows what another clip shows there: things vanish or stand elsewhere"""
     noise_draws: int = 128
     """draws of noise per frame with a clean past, of which the one most like the frame is taken; 1: blind pairing"""
     undecided_share: float = 0.5
@@ -71,7 +73,7 @@ class TrainerConfig:
         if min(self.event_share, self.hard_share) < 0 or self.event_share + self.hard_share > 1:
             raise ValueError(f"event_share and hard_share must not be negative and at most 1 together, "
                              f"got {self.event_share} and {self.hard_share}")
-        for name in ("ghost_share", "undecided_share", "own_share", "free_share"):
+        for name in ("ghost_share", "swap_share", "undecided_share", "own_share", "free_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be from 0 to 1, got {getattr(self, name)}")
         if self.own_depth < 1:

@@ -1,0 +1,110 @@
+"""How often one frame is drawn wrong from a real past: `python -m benchmarks.one_step data=data/pong-heldout`.
+
+Frames of a recording of Pong that the world was not trained on, sorted by what happens in them. Each is drawn once, from
+the window of real frames before it, as the world is served. Free runs go wrong where single frames do, but only this
+tells which.
+"""
+
+import sys
+import time
+from dataclasses import MISSING, dataclass
+from typing import cast
+
+import hydra
+import numpy as np
+from hydra.core.config_store import ConfigStore
+from omegaconf import DictConfig, OmegaConf
+from tqdm import tqdm
+
+from recorders import Command, Recording, RecordingError, open_recording
+from world_model import World, WorldError, allocator, load_world
+from world_model.objects import PongObjects, valid_picture
+from world_model.sampler import SamplerConfig
+
+TURN = 0.6
+"""change of speed, in pixels per step, that counts as a bounce"""
+
+
+@dataclass(kw_only=True)
+class OneStepConfig(Command):
+    """Which world, drawn how, on which recording."""
+
+    data: str = MISSING
+    """a recording of Pong that the world was not trained on"""
+    world: str = "envs/worlds/Pong-v0"
+    """folder of a world of Pong"""
+    frames: int = 200
+    """of every kind, as far as the recording has them"""
+    passes: int | None = None
+    """denoising passes; the world's own number when not given"""
+    shift: float | None = None
+    """timestep shift of the sampler; the world's own when not given"""
+    batch: int = 50
+
+
+ConfigStore.instance().store(name="one_step", node=OneStepConfig)
+
+
+def kinds_of(recording: Recording, objects: PongObjects, window: int) -> np.ndarray:
+    """What happens in every frame, str [N]; "" for the first `window` frames of an episode."""
+    ball, x, y = objects.ball, objects.ball_x, objects.ball_y
+    kinds = np.full(len(ball), "no ball", dtype="U16")
+    kinds[2:][(ball[2:] & ball[1:-1])] = "second frame"
+    turn_x, turn_y = (np.abs(np.diff(place, 2)) for place in (x, y))  # nan where a ball was missing
+    kinds[2:][turn_x <= TURN] = "flight"
+    kinds[2:][turn_y > TURN] = "off a wall"
+    kinds[2:][turn_x > TURN] = "off a paddle"
+    kinds[1:][ball[1:] & ~ball[:-1]] = "appears"
+    kinds[1:][~ball[1:] & ball[:-1]] = "leaves"
+    inside = np.zeros(len(ball), bool)
+    for episode in recording.episodes:
+        inside[episode.start + window : episode.stop] = True
+    return np.where(inside, kinds, "")
+
+
+def draw(world: World, frames: np.ndarray, actions: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """The frames at `rows` [B] of a recording, each drawn from the window before it: uint8 [B, H, W, 3]."""
+    past = rows[:, None] + np.arange(-world.model.config.window, 0)
+    state = world.start_batch(frames[past], actions[past[:, :-1]], rows.tolist())
+    return world.step_batch(state, actions[past[:, -1]])[0]
+
+
+def report(drawn: np.ndarray, real: np.ndarray) -> str:
+    """Shares of frames drawn wrong."""
+    got, wanted = PongObjects.read(drawn), PongObjects.read(real)
+    ball = np.hypot(got.ball_x - wanted.ball_x, got.ball_y - wanted.ball_y)
+    wrong = (got.ball != wanted.ball) | (ball > 1)
+    opponent, own = (np.abs(a - b) > 1 for a, b in ((got.opponent_y, wanted.opponent_y), (got.own_y, wanted.own_y)))
+    return " ".join(f"{100 * share.mean():8.1f}" for share in (~valid_picture(drawn), wrong, opponent, own))
+
+
+@hydra.main(version_base="1.3", config_path=None, config_name="one_step")
+def main(cfg: DictConfig) -> None:
+    """Entry point."""
+    config = cast(OneStepConfig, OmegaConf.to_object(cfg))
+    allocator.keep_memory()
+    try:
+        world, recording = load_world(config.world), open_recording(config.data)
+    except (WorldError, RecordingError) as error:
+        sys.exit(f"one_step: {error}")
+    world.sampler = SamplerConfig(steps=config.passes or world.sampler.steps, shift=config.shift or world.sampler.shift)
+    begun, frames = time.perf_counter(), recording.load_frames()
+    kinds = kinds_of(recording, PongObjects.read(frames), world.model.config.window)
+    rng, drawn, rows = np.random.default_rng(0), {}, {}
+    for kind in sorted(set(kinds) - {""}):
+        found = np.flatnonzero(kinds == kind)
+        rows[kind] = rng.permutation(found)[: config.frames]
+        parts = np.array_split(rows[kind], -(-len(rows[kind]) // config.batch))
+        drawn[kind] = np.concatenate([draw(world, frames, recording.actions, part) for part in tqdm(parts, desc=kind, unit="batch")])
+    print(f"{config.world}, {world.sampler}, {sum(map(len, rows.values()))} frames, {time.perf_counter() - begun:.0f} s")
+    print("percent of frames               share  invalid ball >1px opp. >1px own >1px")
+    invalid = 0.0
+    for kind, pictures in drawn.items():
+        share = (kinds == kind).sum() / (kinds != "").sum()
+        invalid += share * (~valid_picture(pictures)).mean()
+        print(f"{kind:30s} {100 * share:6.1f} {report(pictures, frames[rows[kind]])}")
+    print(f"{'all, weighted by share':30s}  100.0 {100 * invalid:8.1f}")
+
+
+if __name__ == "__main__":
+    main()
