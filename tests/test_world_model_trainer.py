@@ -93,5 +93,5 @@ def test_between_clips_only_the_decoder_learns(data: Path, tmp_path: Path) -> No
     assert mode != "moments" and {"blocks", "decoder"} <= parts
     assert learned() == ("moments", {"decoder", "conditioning"})
     assert learned()[0] != "moments"
-    with pytest.raises(ValueError, match="clips_every=2 leaves steps with nothing to learn; set moments"):
+    with pytest.raises(ValueError, match="clips_every=2 leaves steps with nothing to learn; set clips_every to 1"):
         TrainerConfig(clips_every=2, moments=0)

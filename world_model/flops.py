@@ -38,9 +38,12 @@ def drawing_flops(config: WorldModelConfig) -> float:
 
 
 def training_flops(config: WorldModelConfig, batch: int, frames: int) -> float:
-    """FLOP of a teacher-forced training step: every frame twice, forward and backward (three times forward)."""
-    context = min(config.window, frames)
-    return 3 * batch * frames * (frame_flops(config, context) + frame_flops(config, context, draw=False))
+    """FLOP of a teacher-forced batch of clips: every frame thought of twice and drawn, forward and backward.
+
+    A backward pass costs two forward ones. What is to be expected is drawn besides, forward only.
+    """
+    thought = 2 * frame_flops(config, min(config.window, frames), draw=False)
+    return batch * frames * (3 * thought + 4 * drawing_flops(config))
 
 
 def peak_flops(device: torch.device, dtype: torch.dtype, size: int = 2048) -> float:
