@@ -1,19 +1,19 @@
 """How often one frame is drawn wrong from a real past: `python -m benchmarks.one_step data=data/pong-heldout`.
 
-Frames of a recording of Pong that the world was not trained on, sorted by what happens in them. Each is drawn once, from
+Frames of a recording of Pong that the world was not trained on, sorted by what happens in them. Each is drawn once from
 the window of real frames before it, as the world is served. Free runs go wrong where single frames do, but only this
 tells which.
 """
 
 import sys
 import time
-from dataclasses import MISSING, dataclass
+from dataclasses import dataclass
 from typing import cast
 
 import hydra
 import numpy as np
 from hydra.core.config_store import ConfigStore
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf
 from tqdm import tqdm
 
 from recorders import Command, Recording, RecordingError, open_recording
@@ -95,8 +95,10 @@ def main(cfg: DictConfig) -> None:
         found = np.flatnonzero(kinds == kind)
         rows[kind] = rng.permutation(found)[: config.frames]
         parts = np.array_split(rows[kind], -(-len(rows[kind]) // config.batch))
-        drawn[kind] = np.concatenate([draw(world, frames, recording.actions, part) for part in tqdm(parts, desc=kind, unit="batch")])
-    print(f"{config.world}, {world.sampler}, {sum(map(len, rows.values()))} frames, {time.perf_counter() - begun:.0f} s")
+        drawn[kind] = np.concatenate([draw(world, frames, recording.actions, part)
+                                      for part in tqdm(parts, desc=kind, unit="batch")])
+    count = sum(map(len, rows.values()))
+    print(f"{config.world}, {world.sampler}, {count} frames, {time.perf_counter() - begun:.0f} s")
     print("percent of frames               share  invalid ball >1px opp. >1px own >1px")
     invalid = 0.0
     for kind, pictures in drawn.items():
