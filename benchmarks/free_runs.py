@@ -33,7 +33,7 @@ class FreeRunsConfig(Command):
     steps: int = 200
     """per rollout"""
     passes: int | None = None
-    """denoising passes per frame; the world's own number when not given"""
+    """network calls per frame; the world's own number when not given"""
     shift: float | None = None
     """timestep shift of the sampler; the world's own when not given"""
     seed: int = 0

@@ -37,7 +37,7 @@ class WorldEnv(gymnasium.Env[NDArray[np.uint8], np.int64], EzPickle):
         render_mode: None, "rgb_array" (`render()` returns the last frame) or "human" (a window follows along).
         device: where the network runs, "cpu" or "cuda".
         dtype: number format of the network: "fp32", "bf16", or "auto", the faster one on this device.
-        passes: denoising passes per frame; None for what the world's card says. Fewer are faster and worse.
+        passes: network calls per frame; None for what the world's card says. Fewer are faster and worse.
 
     Raises:
         WorldError: if the world does not exist or its files are damaged; the message says what to do.

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from world_model.ghosts import STRONGEST, haunt, haunt_past, swap_past
+from world_model.ghosts import STRONGEST, haunt, haunt_past
 
 
 def named_frames(batch: int = 64, frames: int = 12) -> torch.Tensor:
@@ -63,21 +63,3 @@ def test_share_is_of_clips_and_zero_changes_nothing() -> None:
     assert haunt_past(clip, 0.0, torch.Generator().manual_seed(1)).equal(clip)
     strength, _ = ghosts_of(haunt_past(clip, 0.3, torch.Generator().manual_seed(1)), clip)
     assert 0.2 < (strength > 0).any(1).float().mean() < 0.35
-
-
-def test_a_rectangle_of_some_pasts_comes_from_another_clip() -> None:
-    clip = torch.arange(64.0)[:, None, None, None, None].expand(64, 6, 20, 16, 3).contiguous()
-    swapped = swap_past(clip, 0.5, torch.Generator().manual_seed(0))
-    changed = swapped != clip
-    assert changed.any(-1).equal(changed.all(-1)) and not changed[:, 0].any()
-    assert swapped[changed].equal(clip.roll(1, 0)[changed])
-    share = changed.flatten(1).any(1).float().mean()
-    assert 0.25 < share <= 0.6  # some rectangles are empty
-    for one in changed[..., 0]:  # of one clip: the same rows times columns in frames that follow each other
-        rows, columns = one.any(0).any(1), one.any(0).any(0)
-        when = one.flatten(1).any(1)
-        assert one.equal(when[:, None, None] & rows[:, None] & columns)
-        for line in (when, rows, columns):
-            assert int((line[1:] & ~line[:-1]).sum()) + int(line[0]) <= 1
-    assert swap_past(clip, 0.0, torch.Generator()).equal(clip)
-    assert swap_past(clip[:1], 1.0, torch.Generator().manual_seed(0)).equal(clip[:1])

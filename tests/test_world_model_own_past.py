@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.test_world_model_model import leading, random_clip, random_model, tiny
+from tests.test_world_model_model import random_clip, random_model, tiny
 from world_model import Contexts, World
 from world_model.clips import Clips
 from world_model.own_past import _draw, free_past, own_past
@@ -20,13 +20,10 @@ def test_all_frames_at_once_equal_each_frame_drawn_by_the_sampler(passes: int) -
     with torch.no_grad():
         together = _draw(model, x[:, :-1], actions, noise, level_times(sampler).tolist())
     for i in range(1, 5):
-        begun = torch.cat([torch.zeros(2, i), torch.ones(2, 1)], 1).double()
-        thought = model(torch.cat([x[:, :i], torch.zeros_like(x[:, :1])], 1), begun, actions[:, : i + 1])[1][:, -1:]
-        before = torch.cat([torch.zeros_like(x[:, :2]), x[:, :i]], 1)[:, -2:]
 
-        def denoise(live: torch.Tensor, times: torch.Tensor, first: int, i: int = i,
-                    thought: torch.Tensor = thought, before: torch.Tensor = before) -> torch.Tensor:
-            return model.draw_cached(thought, live, before, times.expand(2, 1).double(), leading(actions, i, i + 1))
+        def denoise(live: torch.Tensor, times: torch.Tensor, first: int, i: int = i) -> torch.Tensor:
+            levels = torch.cat([torch.zeros(2, i), times.expand(2, 1)], 1).double()
+            return model(torch.cat([x[:, :i], live], 1), levels, actions[:, : i + 1])[0][:, -1:]
 
         alone = run_plan(autoregressive_plan(1, passes), flow_path(sampler), noise[:, i - 1 : i], denoise)
         assert torch.allclose(together[:, i - 1], alone[:, 0], atol=1e-5), i

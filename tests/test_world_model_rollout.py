@@ -87,24 +87,6 @@ def test_starts_of_any_length_work(world: World) -> None:
     assert state.frame == 15 and world.step(state, 0)[0].shape == (8, 12, 3)
 
 
-def test_a_step_is_one_thought_drawn_from_as_often_as_there_are_passes(world: World) -> None:
-    """The cached step against the whole clip, looked at anew."""
-    model, frames, actions = world.model, world.contexts.frames[:2], world.contexts.actions[:2]
-    x = model.scaler.encode(torch.from_numpy(frames))
-    led = torch.from_numpy(np.concatenate([np.full((2, 1), model.null_action), actions, [[1], [1]]], 1))
-    levels = torch.tensor([[0.0, 0, 0, 1]]).expand(2, 4)
-    with torch.no_grad():
-        thought = model(torch.cat([x, torch.zeros_like(x[:, :1])], 1), levels, led)[1][:, -1:]
-        drawn = torch.stack([frame_noise(seed, 3, (8, 12, 3)) for seed in (5, 6)])[:, None]
-        before = torch.cat([torch.zeros_like(x), x], 1)[:, -model.config.history :]
-        for high, low in [(1.0, 0.5), (0.5, 0.0)]:
-            clean = model.draw_cached(thought, drawn, before, torch.full((2, 1), high), led[:, -4:])
-            drawn = clean + low / high * (drawn - clean)
-    expected = model.scaler.decode(drawn[:, 0]).numpy().astype(int)
-    got = world.step_batch(world.start_batch(frames, actions, [5, 6]), np.array([1, 1]))[0].astype(int)
-    assert np.abs(expected - got).max() <= 1
-
-
 def test_noise_depends_on_seed_and_frame_alone() -> None:
     assert torch.equal(frame_noise(1, 2, (3,)), frame_noise(1, 2, (3,)))
     assert not torch.equal(frame_noise(1, 2, (3,)), frame_noise(2, 1, (3,)))

@@ -19,7 +19,7 @@ def frame_flops(config: WorldModelConfig, context: int | None = None, draw: bool
     patch = config.patch[0] * config.patch[1] * 3
     block = 2 * dim * dim * (4 + 2 * config.mlp_ratio)
     sums = 3 * (config.patch[0] + config.patch[1])
-    reading = 2 * (patch + sums) * (1 + config.token_history) * dim
+    reading = 2 * (patch + sums) * (1 + config.history) * dim
     attention = sum(4 * dim * tokens * (1 if w == 1 else min(w, context or w)) for w in config.windows)
     modulation = 2 * (dim // 2) * (config.layers * 6 * dim + 2 * dim)
     return tokens * (config.layers * block + reading + attention) + modulation + (
@@ -38,12 +38,9 @@ def drawing_flops(config: WorldModelConfig) -> float:
 
 
 def training_flops(config: WorldModelConfig, batch: int, frames: int) -> float:
-    """FLOP of a teacher-forced batch of clips: every frame thought of twice and drawn, forward and backward.
-
-    A backward pass costs two forward ones. What is to be expected is drawn besides, forward only.
-    """
-    thought = 2 * frame_flops(config, min(config.window, frames), draw=False)
-    return batch * frames * (3 * thought + 4 * drawing_flops(config))
+    """FLOP of a teacher-forced training step: every frame twice, forward and backward (three times forward)."""
+    context = min(config.window, frames)
+    return 3 * batch * frames * (frame_flops(config, context) + frame_flops(config, context, draw=False))
 
 
 def peak_flops(device: torch.device, dtype: torch.dtype, size: int = 2048) -> float:

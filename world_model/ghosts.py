@@ -32,27 +32,6 @@ def haunt_past(clip: Tensor, share: float, generator: torch.Generator) -> Tensor
     return _mix(clip, clip, (turn - since).clamp(0, frames - 1), there * draw[3] * STRONGEST)
 
 
-def swap_past(clip: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """Let a rectangle of a past show, for some frames, what another clip of the batch shows there.
-
-    Things vanish, stand elsewhere or are there twice, digits are wrong: what a world left alone runs into. The frames
-    before and after tell what is right. The first frame of a clip stays.
-
-    Args:
-        clip: [B, T, H, W, C] frames, oldest first; nothing happens to a batch of one.
-        share: of clips in which it is done.
-    """
-    batch, frames, height, width = clip.shape[:4]
-    draw = torch.rand(7, batch, 1, generator=generator)
-    first = 1 + draw[0] * (frames - 1)
-    inside = [(torch.arange(frames) >= first.floor()) & (torch.arange(frames) <= first + draw[1].square() * frames)]
-    for size, middle, span in ((height, draw[2], draw[3]), (width, draw[4], draw[5])):
-        inside.append((torch.arange(size) - middle * size).abs() <= span * size / 3)
-    there = (draw[6] < share)[:, :, None, None] & inside[0][:, :, None, None]
-    there = there & inside[1][:, None, :, None] & inside[2][:, None, None, :]
-    return torch.where(there[..., None].to(clip.device), clip.roll(1, 0), clip)
-
-
 def haunt(frames: Tensor, clip: Tensor, share: float, generator: torch.Generator) -> Tensor:
     """Add ghosts to frames that are about to be made noisy, each frame on its own.
 

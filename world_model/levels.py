@@ -25,9 +25,9 @@ class LevelConfig:
     """FoPP over the whole clip"""
     independent: float = 0.03
     """every frame its own level"""
-    pure: float = 0.2
+    pure: float = 0.3
     """share of teacher frames at pure noise, where the sampler starts"""
-    shift: float = 1.5
+    shift: float = 3.0
     """timestep shift of all other levels"""
     resolution: int = 1000
     """integer levels of FoPP"""

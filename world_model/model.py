@@ -39,7 +39,7 @@ class WorldModel(nn.Module):
         super().__init__()
         self.config = config
         self.scaler = FrameScaler(config.height, config.width, config.pixel_scale)
-        self.tokenizer = PatchTokenizer(config.height, config.width, config.patch, config.dim, config.token_history)
+        self.tokenizer = PatchTokenizer(config.height, config.width, config.patch, config.dim, config.history)
         condition_dim = config.dim // 2
         self.conditioning = Conditioning(config.num_actions, condition_dim, config.action_memory)
         self.blocks = nn.ModuleList(
@@ -101,14 +101,10 @@ class WorldModel(nn.Module):
             clean estimates of frames 1..T [B, T, H, W, 3],
             tokens [B, 2T, N, D]: those of the clean frames 0..T-1, then of the noisy ones.
         """
-        tokens = self.think_teacher(context, noisy, levels, actions)
-        return self.draw_teacher(tokens, context, noisy, levels, actions), tokens
-
-    def think_teacher(self, context: Tensor, noisy: Tensor, levels: Tensor, actions: Tensor) -> Tensor:
-        """The tokens that `forward_teacher` draws from."""
+        frames = context.shape[1]
         past = self._seen(context)
         fresh = [_damped(noisy, levels), *past[:-1]] if self.config.history else [_damped(noisy, levels)]
-        times = torch.arange(context.shape[1] + 1, device=context.device)
+        times = torch.arange(frames + 1, device=context.device)
         cos, sin = self._rotation_like(context, torch.cat([times[:-1], times[1:]]))
 
         def attend_in(window: int) -> Attend:
@@ -120,16 +116,13 @@ class WorldModel(nn.Module):
         condition = torch.cat([self.conditioning(torch.zeros_like(levels), known[:, :-1]),
                                self.conditioning(levels, known[:, 1:])], 1)
         both = [torch.cat(pair, 1) for pair in zip(past, fresh, strict=True)]
-        return self._think(both, condition, [attend_in(window) for window in self.config.windows])
+        tokens = self._think(both, condition, [attend_in(window) for window in self.config.windows])
+        return self._draw(tokens[:, frames:], [noisy, *fresh[1:]], condition[:, frames:], levels), tokens
 
-    def draw_teacher(self, tokens: Tensor, context: Tensor, noisy: Tensor, levels: Tensor, actions: Tensor) -> Tensor:
-        """`forward_teacher` with the tokens of an earlier look at the same past, whatever its levels were."""
-        frames, before = context.shape[1], self._seen(context)[: self.config.history]
-        condition = self.conditioning(levels, self._after_unknown(actions)[:, 1:])
-        return self._draw(tokens[:, frames:], [noisy, *before], condition, levels)
-
-    def forward_cached(self, x: Tensor, before: Tensor, levels: Tensor, actions: Tensor, time: int,
-                       cache: list[CachedKeys]) -> tuple[Tensor, Tensor]:
+    def forward_cached(
+        self, x: Tensor, before: Tensor, levels: Tensor, actions: Tensor, time: int, cache: list[CachedKeys],
+        fresh: list[tuple[Tensor, Tensor]] | None = None,
+    ) -> tuple[Tensor, Tensor]:
         """Clean estimate of the frames in flight, given committed frames through the cache.
 
         Args:
@@ -139,23 +132,15 @@ class WorldModel(nn.Module):
             actions: int64 [B, action_memory + F], those that led to the committed frames just before come first.
             time: position of the first frame in flight on the time axis on which the cached keys were rotated.
             cache: one entry per layer.
+            fresh: if given, this is a commit: each layer's un-rotated (k, v), [B, F, N, H, D/H], is appended to it
+                and nothing is drawn.
 
         Returns:
-            clean estimate [B, F, H, W, 3], tokens [B, F, N, D].
+            clean estimate [B, F, H, W, 3] (`x` itself in a commit), tokens [B, F, N, D].
         """
-        tokens = self.think_cached(x, before, levels, actions, time, cache)
-        return self.draw_cached(tokens, x, before, levels, actions), tokens
-
-    def think_cached(
-        self, x: Tensor, before: Tensor, levels: Tensor, actions: Tensor, time: int, cache: list[CachedKeys],
-        fresh: list[tuple[Tensor, Tensor]] | None = None,
-    ) -> Tensor:
-        """The tokens that `forward_cached` draws from.
-
-        Args:
-            fresh: if given, each layer's un-rotated (k, v), [B, F, N, H, D/H], is appended to it: a commit.
-        """
-        frames = x.shape[1]
+        frames, history = x.shape[1], self.config.history
+        whole = torch.cat([before, _damped(x, levels)], 1)
+        seen = [whole[:, history - i : history - i + frames] for i in range(1 + history)]
         cos, sin = self._rotation_like(x, torch.arange(time, time + frames, device=x.device))
 
         def attend_to(layer: CachedKeys) -> Attend:
@@ -167,13 +152,9 @@ class WorldModel(nn.Module):
 
             return attend
 
-        seen = self._seen_after(before, _damped(x, levels))
-        return self._think(seen, self.conditioning(levels, actions), [attend_to(layer) for layer in cache])
-
-    def draw_cached(self, tokens: Tensor, x: Tensor, before: Tensor, levels: Tensor, actions: Tensor) -> Tensor:
-        """`forward_cached` with the tokens of an earlier look at the same past, whatever its levels were."""
-        damped = self._seen_after(before, _damped(x, levels))
-        return self._draw(tokens, [x, *damped[1:]], self.conditioning(levels, actions), levels)
+        condition = self.conditioning(levels, actions)
+        tokens = self._think(seen, condition, [attend_to(layer) for layer in cache])
+        return (self._draw(tokens, [x, *seen[1:]], condition, levels) if fresh is None else x), tokens
 
     def forward_nearby(self, x: Tensor, before: Tensor, levels: Tensor, actions: Tensor) -> Tensor:
         """Clean estimate of single frames by the decoder alone, with tokens that say nothing.
@@ -202,11 +183,6 @@ class WorldModel(nn.Module):
         frames = x.shape[1]
         return [F.pad(x, (0, 0, 0, 0, 0, 0, i, 0))[:, :frames] for i in range(1 + self.config.history)]
 
-    def _seen_after(self, before: Tensor, x: Tensor) -> list[Tensor]:
-        """Every frame of x [B, F, H, W, 3], then the frames one, two, ... earlier, the first ones from `before`."""
-        whole, history = torch.cat([before, x], 1), self.config.history
-        return [whole[:, history - i : history - i + x.shape[1]] for i in range(1 + history)]
-
     def _rotation_like(self, x: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
         cos, sin = self.rotation(times)
         dtype = self._dtype_like(x)
@@ -219,7 +195,7 @@ class WorldModel(nn.Module):
 
     def _think(self, seen: list[Tensor], condition: Tensor, attends: list[Attend]) -> Tensor:
         """Tokens [B, T, N, D] of frames after all blocks."""
-        tokens, condition = self.tokenizer.embed(seen[: 1 + self.config.token_history]), F.silu(condition)
+        tokens, condition = self.tokenizer.embed(seen), F.silu(condition)
         for block, attend in zip(self.blocks, attends, strict=True):
             tokens = block(tokens, condition, attend)
         return tokens

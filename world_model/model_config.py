@@ -13,10 +13,8 @@ class WorldModelConfig:
     """picture columns, pixels"""
     patch: list[int] = field(default_factory=lambda: [26, 16])
     """rows and columns of a patch, pixels; even numbers that divide height and width"""
-    history: int = 4
-    """earlier frames that the decoder reads directly"""
-    token_history: int = 2
-    """how many of them, at most, a token reads too; each costs a patch of weights"""
+    history: int = 2
+    """earlier frames that a token and the decoder read directly"""
     channels: int = 48
     """of the decoder's convolutions"""
     canvas: int = 16
@@ -52,7 +50,7 @@ class WorldModelConfig:
             value = getattr(self, name)
             if not isinstance(value, int) or not 1 <= value <= high:
                 raise ValueError(f"{name} must be an integer from 1 to {high}, got {value!r}")
-        for name in ("history", "token_history", "sinks", "action_memory", "kinds"):
+        for name in ("history", "sinks", "action_memory", "kinds"):
             value = getattr(self, name)
             if not isinstance(value, int) or not 0 <= value <= 64:
                 raise ValueError(f"{name} must be an integer from 0 to 64, got {value!r}")
@@ -60,7 +58,6 @@ class WorldModelConfig:
                 or self.height % self.patch[0] or self.width % self.patch[1]):
             raise ValueError(f"patch must be two even numbers that divide the picture {self.height}x{self.width}, "
                              f"got {self.patch}")
-        self.token_history = min(self.token_history, self.history)
         if self.dim % self.heads or (self.dim // self.heads) % 8:
             raise ValueError(f"dim must be heads times a multiple of 8, got dim {self.dim}, heads {self.heads}")
         if not self.reward_values or len(self.reward_values) > 1024:

@@ -5,7 +5,7 @@ its own frames; trained on real ones alone, it never learns to mend its own mist
 frame of a clip is drawn from the past before it in one pass; doing so again from the frames just drawn goes one step
 deeper (`own_past`; scheduled sampling in parallel, Mihaylova & Martins 2019, arXiv:1906.07651). That makes all frames a
 little wrong. Mistakes that grow, a ball that becomes two, show only after several steps: so other clips are drawn frame
-by frame to their end, as they are when served (`free_past`).
+by frame to their end, as they are when served (`free_past`), except that places compete less sharply in training.
 """
 
 import torch
@@ -66,10 +66,9 @@ def free_past(model: WorldModel, clips: Clips, sampler: SamplerConfig, first: in
 def _draw(model: WorldModel, context: Tensor, actions: Tensor, noise: Tensor, times: list[float]) -> Tensor:
     """Frames 1..T of clips, each from the context before it: `noise` [B, T, H, W, 3] followed down to level 0."""
     x = noise
-    tokens = model.think_teacher(context, torch.zeros_like(x), torch.ones(x.shape[:2], device=x.device), actions)
     for high, low in zip(times[:0:-1], times[-2::-1], strict=True):
         levels = torch.full(x.shape[:2], high, device=x.device)
-        clean = model.draw_teacher(tokens, context, x, levels, actions).to(x.dtype)
+        clean = model.forward_teacher(context, x, levels, actions)[0].to(x.dtype)
         implied = (x - (1 - high) * clean) / high
         x = torch.lerp(clean, implied, low)
     return x

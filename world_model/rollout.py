@@ -124,13 +124,11 @@ class World:
         chosen = torch.from_numpy(self._check_actions(actions, len(state.seeds)))[:, None].to(self.device)
         noise = torch.stack([frame_noise(seed, state.frame, self.observation_shape) for seed in state.seeds])
         cache = state.cache.read()
-        thought = self._think(state, torch.zeros_like(noise[:, None]), torch.ones(chosen.shape), chosen, cache)
-        recent, led = state.recent.to(self.dtype), torch.cat([state.actions, chosen], 1)
         tokens: list[Tensor] = []
 
         def denoise(live: Tensor, times: Tensor, first: int) -> Tensor:
             times = times.to(self.device).expand(len(live), -1)
-            return self.model.draw_cached(thought, live.to(self.dtype), recent, times, led).float()
+            return self._look(live, state, times, chosen, cache)[0].float()
 
         def finish(clean: Tensor, index: int) -> Tensor:
             quantised = self.model.scaler.quantise(clean)
@@ -143,18 +141,18 @@ class World:
         frames = self.model.scaler.decode(clean[:, 0]).cpu().numpy()
         return frames, rewards[:, 0].cpu().numpy(), terminated[:, 0].cpu().numpy()
 
-    def _think(self, state: WorldState, x: Tensor, times: Tensor, actions: Tensor, cache: list[CachedKeys],
-               fresh: list[tuple[Tensor, Tensor]] | None = None) -> Tensor:
-        """The transformer on frames in flight: x [B, F, H, W, 3], times and actions [B, F] -> [B, F, N, D]."""
-        led = torch.cat([state.actions, actions], 1)
-        x, times = x.to(self.device, self.dtype), times.to(self.device)
-        return self.model.think_cached(x, state.recent.to(self.dtype), times, led, state.cache.time, cache, fresh)
+    def _look(self, x: Tensor, state: WorldState, times: Tensor, actions: Tensor, cache: list[CachedKeys],
+              fresh: list[tuple[Tensor, Tensor]] | None = None) -> tuple[Tensor, Tensor]:
+        """The network on frames in flight: x [B, F, H, W, 3], times and actions [B, F]."""
+        actions = torch.cat([state.actions, actions], 1)
+        return self.model.forward_cached(
+            x.to(self.dtype), state.recent.to(self.dtype), times, actions, state.cache.time, cache, fresh)
 
     def _commit(self, state: WorldState, x: Tensor, actions: Tensor, cache: list[CachedKeys] | None = None) -> Tensor:
         """Run clean frames [B, 1, H, W, 3] at level 0 and store their keys. Returns their tokens [B, 1, N, D]."""
         fresh: list[tuple[Tensor, Tensor]] = []
-        tokens = self._think(state, x, torch.zeros(actions.shape), actions,
-                             state.cache.read() if cache is None else cache, fresh)
+        times = torch.zeros(actions.shape, device=self.device)
+        _, tokens = self._look(x, state, times, actions, state.cache.read() if cache is None else cache, fresh)
         state.cache.append(fresh)
         if state.recent.shape[1]:
             state.recent = torch.cat([state.recent[:, 1:], x], 1)

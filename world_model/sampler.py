@@ -17,7 +17,7 @@ Denoise = Callable[[Tensor, Tensor, int], Tensor]
 class SamplerConfig:
     """How one frame is drawn from noise."""
 
-    steps: int = 6
+    steps: int = 3
     """denoising passes per frame"""
     shift: float = 1.0
     """timestep shift: above 1 puts more of the steps at high noise"""

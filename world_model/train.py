@@ -21,7 +21,7 @@ from . import allocator
 from .checkpoint import WorldError, load_world, save_world
 from .clips import ClipSource
 from .contexts import Contexts
-from .flops import drawing_flops, peak_flops, training_flops
+from .flops import peak_flops, training_flops
 from .model import WorldModel
 from .model_config import WorldModelConfig
 from .sampler import SamplerConfig
@@ -149,17 +149,15 @@ def world_card(config: TrainConfig, recording: Recording, step: int) -> dict[str
 
 
 def report_effort(config: TrainConfig, trainer: Trainer) -> None:
-    """Print FLOP per step, the time of one and the share of the processor's peak it reaches, means over a few."""
-    settings, every = config.trainer, config.trainer.clips_every
-    flops = training_flops(config.model, settings.batch, settings.frames) / every
-    flops += 4 * settings.moments * drawing_flops(config.model)
+    """Print FLOP per step, the time of one and the share of the processor's peak it reaches."""
+    flops = training_flops(config.model, config.trainer.batch, config.trainer.frames)
     begun = time.perf_counter()
-    for _ in range(max(every, 2)):
-        trainer.train_step()
-    seconds = (time.perf_counter() - begun) / max(every, 2)
+    trainer.train_step()
+    trainer.train_step()
+    seconds = (time.perf_counter() - begun) / 2
     peak = peak_flops(trainer.device, trainer.dtype)
     print(f"{sum(p.numel() for p in trainer.model.parameters()) / 1e6:.1f} M parameters, "
-          f"{flops / 1e9:.0f} GFLOP per step, {seconds:.2f} s per step (first ones), "
+          f"{flops / 1e9:.0f} GFLOP per teacher step, {seconds:.2f} s per step (first ones), "
           f"{flops / seconds / 1e9:.0f} of {peak / 1e9:.0f} GFLOP/s ({trainer.dtype}, {trainer.device})", flush=True)
 
 

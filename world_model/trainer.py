@@ -15,7 +15,7 @@ from tqdm import tqdm
 from .clips import Clips, ClipSource
 from .coupling import couple
 from .difficulty import Difficulty
-from .ghosts import haunt, haunt_past, swap_past
+from .ghosts import haunt, haunt_past
 from .levels import LevelSampler
 from .losses import motion_weight, outcome_loss, picture_loss, rarity_weight
 from .model import WorldModel
@@ -56,7 +56,7 @@ class Trainer:
                 record["seconds"] = time.perf_counter() - begun
                 log.write(json.dumps(record) + "\n")
                 bar.update()
-                bar.set_postfix(loss=f"{record.get('loss', record.get('nearby')):.4f}", mode=record["mode"])
+                bar.set_postfix(loss=f"{record['loss']:.4f}", mode=record["mode"])
                 if time.monotonic() - saved > self.config.save_seconds:
                     log.flush()
                     self.save()
@@ -70,21 +70,20 @@ class Trainer:
     def train_step(self) -> dict[str, Any]:
         """One optimiser step. Returns what to log."""
         generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.step)
-        record: dict[str, Any] = {"mode": "moments"}
+        mode = self.levels.mode(generator)
+        clips = self.source.batch(self.step, self.config.batch, self.config.frames + 1)
         with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
-            if self.step % self.config.clips_every == 0:
-                record["mode"] = self.levels.mode(generator)
-                clips = self.source.batch(self.step, self.config.batch, self.config.frames + 1)
-                record |= self._losses(record["mode"], clips, generator)
-                record["loss"].backward()
-            if self.config.moments:
-                record["nearby"] = self._nearby_loss(generator)
-                record["nearby"].backward()
+            record = self._losses(mode, clips, generator)
+            nearby = self._nearby_loss(generator) if self.config.moments else torch.zeros(())
+        record["loss"].backward()
+        if self.config.moments:
+            nearby.backward()
+            record["nearby"] = nearby
         fraction = rate_fraction(self.step, self.config.steps, self.config.optimizer)
         record["grad_norm"] = self.optimizer.step(fraction)
         self.step += 1
         update_average(self.average, self.model, self.step, self.config.average)
-        return {"step": self.step, "lr": fraction} | {
+        return {"step": self.step, "mode": mode, "lr": fraction} | {
             k: round(float(v.detach()), 6) if isinstance(v, Tensor) else v for k, v in record.items()}
 
     def _losses(self, mode: str, clips: Clips, generator: torch.Generator) -> dict[str, Any]:
@@ -110,16 +109,13 @@ class Trainer:
         actions, rewards, terminated = (v.to(self.device) for v in (clips.actions, clips.rewards, clips.terminated))
         past, depth = self._past(x, clips, generator)
         astray = (past - x[:, :-1]).square().mean((-1, -2, -3)) > self.config.astray
-        past = swap_past(past, self.config.swap_share, generator)
         past = haunt_past(past, self.config.ghost_share, generator)
         context = self._roughen(past, generator)
-        blank, begun = torch.zeros_like(noise), torch.ones_like(times)
-        tokens = self.model.think_teacher(context, blank, begun, actions)
         with torch.no_grad():
-            expected = self.model.draw_teacher(tokens, context, blank, begun, actions)
+            expected = self.model.forward_teacher(context, 0 * noise, torch.ones_like(times), actions)[0]
         noise = couple(noise, x[:, 1:], expected, self.config.noise_draws, generator)
         noisy = self._noisy(x, expected, noise, times, generator)
-        estimate = self.model.draw_teacher(tokens, context, noisy, times, actions)
+        estimate, tokens = self.model.forward_teacher(context, noisy, times, actions)
         weight, times = self._weight(x, past), times * ~astray
         errors = picture_loss(estimate, x[:, 1:], weight, times, self.config.loss)
         history, count = self.model.config.history, past.shape[1]
@@ -140,8 +136,7 @@ class Trainer:
         actions = clips.actions[:, -1 - memory:].to(self.device)
         times = self.levels.times("teacher", len(x), 1, generator).to(self.device)
         noise = torch.randn(x[:, -1:].shape, generator=generator).to(self.device)
-        past = swap_past(x[:, :-1], self.config.swap_share, generator)
-        past = haunt_past(past, self.config.ghost_share, generator)
+        past = haunt_past(x[:, :-1], self.config.ghost_share, generator)
         before = self._roughen(past, generator)[:, -history:] if history else x[:, :0]
         with torch.no_grad():
             expected = self.model.forward_nearby(0 * noise, before, torch.ones_like(times), actions)
@@ -183,18 +178,13 @@ class Trainer:
         own, free, how_far = torch.rand(3, generator=generator).tolist()
         if self.step < self.config.own_after * self.config.steps or own >= self.config.own_share:
             return x[:, :-1], 0
-        self.model.eval()  # as it is served
         frames = x.shape[1] - 1
         if free < self.config.free_share:
             first = max(frames // 3, 1)  # enough to know how things move
             first += int(how_far * (frames - first))
-            drawn, depth = free_past(self.model, clips, self.served, first, generator), frames - first
-        else:
-            depth = 1 + int(how_far * self.config.own_depth)
-            actions = clips.actions.to(self.device)
-            drawn = own_past(self.model, x[:, :-1], actions, self.served, depth, generator)
-        self.model.train()
-        return drawn, depth
+            return free_past(self.model, clips, self.served, first, generator), frames - first
+        depth = 1 + int(how_far * self.config.own_depth)
+        return own_past(self.model, x[:, :-1], clips.actions.to(self.device), self.served, depth, generator), depth
 
     def _roughen(self, context: Tensor, generator: torch.Generator) -> Tensor:
         """Unlabelled noise on half of the context frames, against drift."""

@@ -12,7 +12,7 @@ from .precision import choose_dtype
 class TrainerConfig:
     """How long and on what to train."""
 
-    steps: int = 12000
+    steps: int = 5100
     """optimiser steps"""
     batch: int = 3
     """clips per step"""
@@ -22,19 +22,15 @@ class TrainerConfig:
     """share of clips that contain an event: every reward but 0 and the end of an episode equally often"""
     hard_share: float = 0.55
     """share of clips that end near a frame which was drawn badly the last time, the worse the likelier"""
-    clips_every: int = 3
-    """steps from one batch of clips to the next; the steps between learn from moments alone"""
     moments: int = 64
     """single frames per step from which the decoder alone learns what follows from pixels nearby"""
     context_noise: float = 0.1
     """largest noise time mixed, unlabelled, into the clean past; half of the frames get some"""
     ghost_share: float = 0.45
     """share of pasts, and of frames about to be made noisy, in which things that move have a fainter double"""
-    swap_share: float = 0.2
-    """share of pasts in which a rectangle shows what another clip shows there: things vanish or stand elsewhere"""
-    noise_draws: int = 2
+    noise_draws: int = 128
     """draws of noise per frame with a clean past, of which the one most like the frame is taken; 1: blind pairing"""
-    undecided_share: float = 0.1
+    undecided_share: float = 0.5
     """share of noisy frames that hold what was expected instead of the real frame; only the noise tells which comes"""
     own_share: float = 0.7
     """share of teacher-forced steps whose past is drawn by the world itself, against drift"""
@@ -42,7 +38,7 @@ class TrainerConfig:
     """how many times over such a past is drawn, at most: frames from drawn frames from real ones"""
     free_share: float = 0.75
     """share of those steps whose clips are drawn frame by frame, from some frame on, instead of all frames at once"""
-    astray: float = 0.0012
+    astray: float = 0.0025
     """mean squared error, in model units, from which a drawn past counts as gone astray: nothing is learned from it"""
     own_after: float = 0.25
     """share of the run before which the past is always real"""
@@ -61,20 +57,17 @@ class TrainerConfig:
 
     def __post_init__(self) -> None:
         choose_dtype("cpu", self.precision)
-        for name in ("steps", "batch", "frames", "noise_draws", "clips_every"):
+        for name in ("steps", "batch", "frames", "noise_draws"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.moments < 0:
             raise ValueError(f"moments must not be negative, got {self.moments}")
-        if self.clips_every > 1 and not self.moments:
-            raise ValueError(f"clips_every={self.clips_every} leaves steps with nothing to learn; "
-                             "set clips_every to 1 or moments above 0")
         if self.frames < 2:
             raise ValueError(f"frames must be at least 2, got {self.frames}")
         if min(self.event_share, self.hard_share) < 0 or self.event_share + self.hard_share > 1:
             raise ValueError(f"event_share and hard_share must not be negative and at most 1 together, "
                              f"got {self.event_share} and {self.hard_share}")
-        for name in ("ghost_share", "swap_share", "undecided_share", "own_share", "free_share"):
+        for name in ("ghost_share", "undecided_share", "own_share", "free_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be from 0 to 1, got {getattr(self, name)}")
         if self.own_depth < 1:
