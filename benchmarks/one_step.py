@@ -24,6 +24,8 @@ from world_model.sampler import SamplerConfig
 TURN = 0.6
 """change of speed, in pixels per step, that counts as a bounce"""
 
+COLUMNS = ("invalid", "ball >1px", "opp. >1px", "own >1px")
+
 
 @dataclass(kw_only=True)
 class OneStepConfig(Command):
@@ -40,6 +42,11 @@ class OneStepConfig(Command):
     shift: float | None = None
     """timestep shift of the sampler; the world's own when not given"""
     batch: int = 50
+
+    def __post_init__(self) -> None:
+        for name in ("frames", "batch"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
 
 
 ConfigStore.instance().store(name="one_step", node=OneStepConfig)
@@ -69,23 +76,28 @@ def draw(world: World, frames: np.ndarray, actions: np.ndarray, rows: np.ndarray
     return world.step_batch(state, actions[past[:, -1]])[0]
 
 
-def report(drawn: np.ndarray, real: np.ndarray) -> str:
-    """Shares of frames drawn wrong."""
+def mistakes(drawn: np.ndarray, real: np.ndarray) -> np.ndarray:
+    """Shares of frames [N, H, W, 3]: invalid, with a wrong ball, a wrong opponent, a wrong own paddle. float [4]."""
     got, wanted = PongObjects.read(drawn), PongObjects.read(real)
     ball = np.hypot(got.ball_x - wanted.ball_x, got.ball_y - wanted.ball_y)
     wrong = (got.ball != wanted.ball) | (ball > 1)
     opponent, own = (np.abs(a - b) > 1 for a, b in ((got.opponent_y, wanted.opponent_y), (got.own_y, wanted.own_y)))
-    return " ".join(f"{100 * share.mean():8.1f}" for share in (~valid_picture(drawn), wrong, opponent, own))
+    return np.array([wrongs.mean() for wrongs in (~valid_picture(drawn), wrong, opponent, own)])
+
+
+def line(name: str, share: float, wrong: np.ndarray) -> str:
+    """One row of the table, in percent."""
+    return f"{name:24s} {100 * share:6.1f}" + "".join(f" {100 * part:9.1f}" for part in wrong)
 
 
 @hydra.main(version_base="1.3", config_path=None, config_name="one_step")
 def main(cfg: DictConfig) -> None:
     """Entry point."""
-    config = cast(OneStepConfig, OmegaConf.to_object(cfg))
     allocator.keep_memory()
     try:
+        config = cast(OneStepConfig, OmegaConf.to_object(cfg))
         world, recording = load_world(config.world), open_recording(config.data)
-    except (WorldError, RecordingError) as error:
+    except (WorldError, RecordingError, ValueError) as error:
         sys.exit(f"one_step: {error}")
     world.sampler = SamplerConfig(steps=config.passes or world.sampler.steps, shift=config.shift or world.sampler.shift)
     begun, frames = time.perf_counter(), recording.load_frames()
@@ -99,13 +111,13 @@ def main(cfg: DictConfig) -> None:
                                       for part in tqdm(parts, desc=kind, unit="batch")])
     count = sum(map(len, rows.values()))
     print(f"{config.world}, {world.sampler}, {count} frames, {time.perf_counter() - begun:.0f} s")
-    print("percent of frames               share  invalid ball >1px opp. >1px own >1px")
-    invalid = 0.0
+    print(f"{'percent of frames':24s} {'share':>6s}" + "".join(f" {name:>9s}" for name in COLUMNS))
+    total = np.zeros(len(COLUMNS))
     for kind, pictures in drawn.items():
-        share = (kinds == kind).sum() / (kinds != "").sum()
-        invalid += share * (~valid_picture(pictures)).mean()
-        print(f"{kind:30s} {100 * share:6.1f} {report(pictures, frames[rows[kind]])}")
-    print(f"{'all, weighted by share':30s}  100.0 {100 * invalid:8.1f}")
+        share, wrong = (kinds == kind).sum() / (kinds != "").sum(), mistakes(pictures, frames[rows[kind]])
+        total += share * wrong
+        print(line(kind, share, wrong))
+    print(line("all, weighted by share", 1.0, total))
 
 
 if __name__ == "__main__":

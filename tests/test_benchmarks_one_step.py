@@ -3,8 +3,9 @@
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 
-from benchmarks.one_step import kinds_of
+from benchmarks.one_step import OneStepConfig, kinds_of
 from world_model.objects import PongObjects
 
 
@@ -20,3 +21,8 @@ def test_every_frame_is_of_the_kind_its_ball_says() -> None:
         "no ball", "appears", "second frame"]
     halves = SimpleNamespace(episodes=[SimpleNamespace(start=0, stop=6), SimpleNamespace(start=6, stop=len(x))])
     assert (kinds_of(halves, objects, 3) == "").tolist() == [True] * 3 + [False] * 3 + [True] * 3 + [False] * 3
+
+
+def test_nothing_to_draw_is_refused() -> None:
+    with pytest.raises(ValueError, match="frames must be at least 1, got 0"):
+        OneStepConfig(data="recording", frames=0)
