@@ -6,7 +6,7 @@ Prints valid pictures and balls in play by quarters, and how many rewards of eac
 
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import hydra
@@ -19,7 +19,6 @@ from recorders import Command, PongPlayer
 from world_model import World, WorldError, allocator, load_world
 from world_model.metrics import in_play
 from world_model.objects import PongObjects, valid_picture
-from world_model.sampler import SamplerConfig
 
 
 @dataclass(kw_only=True)
@@ -36,6 +35,8 @@ class FreeRunsConfig(Command):
     """network calls per frame; the world's own number when not given"""
     shift: float | None = None
     """timestep shift of the sampler; the world's own when not given"""
+    reuse: bool | None = None
+    """whether later passes keep the tokens of the first; as the world has it when not given"""
     seed: int = 0
     """of the player"""
 
@@ -69,7 +70,8 @@ def main(cfg: DictConfig) -> None:
     except WorldError as error:
         sys.exit(f"free_runs: {error}")
     runs = min(config.runs, len(world.contexts.frames))
-    world.sampler = SamplerConfig(steps=config.passes or world.sampler.steps, shift=config.shift or world.sampler.shift)
+    asked = {"steps": config.passes, "shift": config.shift, "reuse": config.reuse}
+    world.sampler = replace(world.sampler, **{name: value for name, value in asked.items() if value is not None})
     begun = time.perf_counter()
     frames, rewards = roll(world, runs, config.steps, config.seed)
     flat = frames.reshape(-1, *frames.shape[2:])

@@ -7,7 +7,7 @@ tells which.
 
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import hydra
@@ -19,7 +19,6 @@ from tqdm import tqdm
 from recorders import Command, Recording, RecordingError, open_recording
 from world_model import World, WorldError, allocator, load_world
 from world_model.objects import PongObjects, valid_picture
-from world_model.sampler import SamplerConfig
 
 TURN = 0.6
 """change of speed, in pixels per step, that counts as a bounce"""
@@ -41,6 +40,8 @@ class OneStepConfig(Command):
     """denoising passes; the world's own number when not given"""
     shift: float | None = None
     """timestep shift of the sampler; the world's own when not given"""
+    reuse: bool | None = None
+    """whether later passes keep the tokens of the first; as the world has it when not given"""
     batch: int = 50
 
     def __post_init__(self) -> None:
@@ -99,7 +100,8 @@ def main(cfg: DictConfig) -> None:
         world, recording = load_world(config.world), open_recording(config.data)
     except (WorldError, RecordingError, ValueError) as error:
         sys.exit(f"one_step: {error}")
-    world.sampler = SamplerConfig(steps=config.passes or world.sampler.steps, shift=config.shift or world.sampler.shift)
+    asked = {"steps": config.passes, "shift": config.shift, "reuse": config.reuse}
+    world.sampler = replace(world.sampler, **{name: value for name, value in asked.items() if value is not None})
     begun, frames = time.perf_counter(), recording.load_frames()
     kinds = kinds_of(recording, PongObjects.read(frames), world.model.config.window)
     rng, drawn, rows = np.random.default_rng(0), {}, {}

@@ -105,6 +105,7 @@ def test_missing_weights_and_contexts(folder: Path) -> None:
     ("model__layers", 3, r"does not fit world.json: \d+ tensors differ"),
     ("model__colour", 1, r"unknown model settings \['colour'\]"),
     ("sampler__steps", 0, "steps must be from 1 to 1000"),
+    ("sampler__reuse", "yes", "reuse must be true or false"),
 ])  # fmt: skip
 def test_absurd_sizes(folder: Path, setting: str, value: object, match: str) -> None:
     edit_card(folder, **{setting: value})

@@ -91,7 +91,7 @@ def test_cached_steps_equal_the_whole_clip(window: int, sinks: int, history: int
         assert torch.allclose(whole, cached, atol=1e-5), i
         fresh: list[tuple[Tensor, Tensor]] = []
         clean, told = torch.zeros(2, 1, dtype=torch.float64), leading(actions, i, i + 1)
-        model.forward_cached(x[:, i : i + 1], before, clean, told, cache.time, cache.read(), fresh)
+        model.think_cached(x[:, i : i + 1], before, clean, told, cache.time, cache.read(), fresh)
         cache.append(fresh)
         before = torch.cat([before, x[:, i : i + 1]], 1)[:, 1:] if history else before
 
@@ -103,8 +103,8 @@ def test_frames_in_flight_together_equal_the_whole_clip() -> None:
     cache, before = FrameCache(model, 2), torch.zeros(2, 2, 8, 12, 3, dtype=torch.float64)
     for i in range(3):
         fresh: list[tuple[Tensor, Tensor]] = []
-        model.forward_cached(x[:, i : i + 1], before, levels[:, i : i + 1], leading(actions, i, i + 1), cache.time,
-                             cache.read(), fresh)
+        model.think_cached(x[:, i : i + 1], before, levels[:, i : i + 1], leading(actions, i, i + 1), cache.time,
+                           cache.read(), fresh)
         cache.append(fresh)
         before = torch.cat([before, x[:, i : i + 1]], 1)[:, 1:]
     # two frames in flight see 3 committed ones: still inside the window of 4 for the first, the second drops one

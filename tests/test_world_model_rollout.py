@@ -87,6 +87,29 @@ def test_starts_of_any_length_work(world: World) -> None:
     assert state.frame == 15 and world.step(state, 0)[0].shape == (8, 12, 3)
 
 
+@pytest.mark.parametrize("reuse", [False, True])
+def test_a_step_draws_from_the_tokens_of_its_own_pass_or_of_the_first(world: World, reuse: bool) -> None:
+    """The cached step against the whole clip, looked at anew before every pass or once."""
+    model, frames, actions = world.model, world.contexts.frames[:2], world.contexts.actions[:2]
+    served = World(model, SamplerConfig(steps=2, reuse=reuse), world.card, world.contexts)
+    x = model.scaler.encode(torch.from_numpy(frames))
+    led = torch.from_numpy(np.concatenate([np.full((2, 1), model.null_action), actions, [[1], [1]]], 1))
+    drawn = torch.stack([frame_noise(seed, 3, (8, 12, 3)) for seed in (5, 6)])[:, None]
+    before = torch.cat([torch.zeros_like(x), x], 1)[:, -model.config.history :]
+    tokens = None
+    for high, low in [(1.0, 0.5), (0.5, 0.0)]:
+        with torch.no_grad():
+            if tokens is None or not reuse:
+                levels = torch.tensor([[0.0, 0, 0, high]]).expand(2, 4)
+                tokens = model(torch.cat([x, drawn], 1), levels, led)[1][:, -1:]
+            clean = model.draw_cached(tokens, drawn, before, torch.full((2, 1), high), led[:, -4:])
+        drawn = clean + low / high * (drawn - clean)
+    expected = model.scaler.decode(drawn[:, 0]).numpy().astype(int)
+    got = served.step_batch(served.start_batch(frames, actions, [5, 6]), np.array([1, 1]))[0].astype(int)
+    assert np.abs(expected - got).max() <= 1
+    assert served.with_steps(3).sampler == SamplerConfig(steps=3, reuse=reuse)
+
+
 def test_noise_depends_on_seed_and_frame_alone() -> None:
     assert torch.equal(frame_noise(1, 2, (3,)), frame_noise(1, 2, (3,)))
     assert not torch.equal(frame_noise(1, 2, (3,)), frame_noise(2, 1, (3,)))

@@ -119,10 +119,8 @@ class WorldModel(nn.Module):
         tokens = self._think(both, condition, [attend_in(window) for window in self.config.windows])
         return self._draw(tokens[:, frames:], [noisy, *fresh[1:]], condition[:, frames:], levels), tokens
 
-    def forward_cached(
-        self, x: Tensor, before: Tensor, levels: Tensor, actions: Tensor, time: int, cache: list[CachedKeys],
-        fresh: list[tuple[Tensor, Tensor]] | None = None,
-    ) -> tuple[Tensor, Tensor]:
+    def forward_cached(self, x: Tensor, before: Tensor, levels: Tensor, actions: Tensor, time: int,
+                       cache: list[CachedKeys]) -> tuple[Tensor, Tensor]:
         """Clean estimate of the frames in flight, given committed frames through the cache.
 
         Args:
@@ -132,15 +130,23 @@ class WorldModel(nn.Module):
             actions: int64 [B, action_memory + F], those that led to the committed frames just before come first.
             time: position of the first frame in flight on the time axis on which the cached keys were rotated.
             cache: one entry per layer.
-            fresh: if given, this is a commit: each layer's un-rotated (k, v), [B, F, N, H, D/H], is appended to it
-                and nothing is drawn.
 
         Returns:
-            clean estimate [B, F, H, W, 3] (`x` itself in a commit), tokens [B, F, N, D].
+            clean estimate [B, F, H, W, 3], tokens [B, F, N, D].
         """
-        frames, history = x.shape[1], self.config.history
-        whole = torch.cat([before, _damped(x, levels)], 1)
-        seen = [whole[:, history - i : history - i + frames] for i in range(1 + history)]
+        tokens = self.think_cached(x, before, levels, actions, time, cache)
+        return self.draw_cached(tokens, x, before, levels, actions), tokens
+
+    def think_cached(
+        self, x: Tensor, before: Tensor, levels: Tensor, actions: Tensor, time: int, cache: list[CachedKeys],
+        fresh: list[tuple[Tensor, Tensor]] | None = None,
+    ) -> Tensor:
+        """The tokens that `forward_cached` draws from.
+
+        Args:
+            fresh: if given, each layer's un-rotated (k, v), [B, F, N, H, D/H], is appended to it: a commit.
+        """
+        frames = x.shape[1]
         cos, sin = self._rotation_like(x, torch.arange(time, time + frames, device=x.device))
 
         def attend_to(layer: CachedKeys) -> Attend:
@@ -152,9 +158,13 @@ class WorldModel(nn.Module):
 
             return attend
 
-        condition = self.conditioning(levels, actions)
-        tokens = self._think(seen, condition, [attend_to(layer) for layer in cache])
-        return (self._draw(tokens, [x, *seen[1:]], condition, levels) if fresh is None else x), tokens
+        seen = self._seen_after(before, _damped(x, levels))
+        return self._think(seen, self.conditioning(levels, actions), [attend_to(layer) for layer in cache])
+
+    def draw_cached(self, tokens: Tensor, x: Tensor, before: Tensor, levels: Tensor, actions: Tensor) -> Tensor:
+        """`forward_cached` with tokens of this or an earlier pass over the same past."""
+        damped = self._seen_after(before, _damped(x, levels))
+        return self._draw(tokens, [x, *damped[1:]], self.conditioning(levels, actions), levels)
 
     def forward_nearby(self, x: Tensor, before: Tensor, levels: Tensor, actions: Tensor) -> Tensor:
         """Clean estimate of single frames by the decoder alone, with tokens that say nothing.
@@ -182,6 +192,11 @@ class WorldModel(nn.Module):
         """Every frame of a clip, then the frames one, two, ... earlier; zeros before the start."""
         frames = x.shape[1]
         return [F.pad(x, (0, 0, 0, 0, 0, 0, i, 0))[:, :frames] for i in range(1 + self.config.history)]
+
+    def _seen_after(self, before: Tensor, x: Tensor) -> list[Tensor]:
+        """Every frame of x [B, F, H, W, 3], then the frames one, two, ... earlier, the first ones from `before`."""
+        whole, history = torch.cat([before, x], 1), self.config.history
+        return [whole[:, history - i : history - i + x.shape[1]] for i in range(1 + history)]
 
     def _rotation_like(self, x: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
         cos, sin = self.rotation(times)

@@ -8,6 +8,8 @@ little wrong. Mistakes that grow, a ball that becomes two, show only after sever
 by frame to their end, as they are when served (`free_past`), except that places compete less sharply in training.
 """
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -35,7 +37,7 @@ def own_past(model: WorldModel, past: Tensor, actions: Tensor, sampler: SamplerC
     for _ in range(depth if past.shape[1] > 1 else 0):
         passes = int(torch.randint(1, sampler.steps + 1, (), generator=generator))
         noise = torch.randn(past[:, 1:].shape, generator=generator).to(past.device)
-        served = SamplerConfig(steps=passes, shift=sampler.shift)
+        served = replace(sampler, steps=passes)
         drawn = _draw(model, past[:, :-1], actions[:, :-1], noise, level_times(served).tolist())
         past = torch.cat([past[:, :1], model.scaler.quantise(drawn)], 1)
     return past
@@ -56,7 +58,7 @@ def free_past(model: WorldModel, clips: Clips, sampler: SamplerConfig, first: in
     passes = int(torch.randint(1, sampler.steps + 1, (), generator=generator))
     seeds = torch.randint(2**31, (len(clips.frames),), generator=generator).tolist()
     frames, actions = clips.frames[:, :-1].numpy().copy(), clips.actions.numpy()
-    world = World(model, SamplerConfig(steps=passes, shift=sampler.shift), {}, Contexts(frames, actions[:, 1:-1]))
+    world = World(model, replace(sampler, steps=passes), {}, Contexts(frames, actions[:, 1:-1]))
     state = world.start_batch(frames[:, :first], actions[:, 1:first], seeds)
     for i in range(first, frames.shape[1]):
         frames[:, i] = world.step_batch(state, actions[:, i])[0]

@@ -1,6 +1,6 @@
 """Stepping a trained world: one frame per action, with everything that must be remembered in a WorldState."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -70,7 +70,7 @@ class World:
         """The same network drawn with another number of denoising passes per frame (shared weights)."""
         if steps is None or steps == self.sampler.steps:
             return self
-        sampler = SamplerConfig(steps=steps, shift=self.sampler.shift)
+        sampler = replace(self.sampler, steps=steps)
         return World(self.model, sampler, self.card, self.contexts, self.hash)
 
     def start(self, frames: np.ndarray, actions: np.ndarray, seed: int) -> WorldState:
@@ -124,11 +124,15 @@ class World:
         chosen = torch.from_numpy(self._check_actions(actions, len(state.seeds)))[:, None].to(self.device)
         noise = torch.stack([frame_noise(seed, state.frame, self.observation_shape) for seed in state.seeds])
         cache = state.cache.read()
+        recent, led = state.recent.to(self.dtype), torch.cat([state.actions, chosen], 1)
+        thoughts: list[Tensor] = []
         tokens: list[Tensor] = []
 
         def denoise(live: Tensor, times: Tensor, first: int) -> Tensor:
-            times = times.to(self.device).expand(len(live), -1)
-            return self._look(live, state, times, chosen, cache)[0].float()
+            live, times = live.to(self.dtype), times.to(self.device).expand(len(live), -1)
+            if not (thoughts and self.sampler.reuse):
+                thoughts[:] = [self._think(live, state, times, chosen, cache)]
+            return self.model.draw_cached(thoughts[0], live, recent, times, led).float()
 
         def finish(clean: Tensor, index: int) -> Tensor:
             quantised = self.model.scaler.quantise(clean)
@@ -141,18 +145,18 @@ class World:
         frames = self.model.scaler.decode(clean[:, 0]).cpu().numpy()
         return frames, rewards[:, 0].cpu().numpy(), terminated[:, 0].cpu().numpy()
 
-    def _look(self, x: Tensor, state: WorldState, times: Tensor, actions: Tensor, cache: list[CachedKeys],
-              fresh: list[tuple[Tensor, Tensor]] | None = None) -> tuple[Tensor, Tensor]:
-        """The network on frames in flight: x [B, F, H, W, 3], times and actions [B, F]."""
-        actions = torch.cat([state.actions, actions], 1)
-        return self.model.forward_cached(
-            x.to(self.dtype), state.recent.to(self.dtype), times, actions, state.cache.time, cache, fresh)
+    def _think(self, x: Tensor, state: WorldState, times: Tensor, actions: Tensor, cache: list[CachedKeys],
+               fresh: list[tuple[Tensor, Tensor]] | None = None) -> Tensor:
+        """Tokens [B, F, N, D] of frames in flight x [B, F, H, W, 3] at `times` [B, F], led to by `actions` [B, F]."""
+        led = torch.cat([state.actions, actions], 1)
+        return self.model.think_cached(
+            x.to(self.dtype), state.recent.to(self.dtype), times, led, state.cache.time, cache, fresh)
 
     def _commit(self, state: WorldState, x: Tensor, actions: Tensor, cache: list[CachedKeys] | None = None) -> Tensor:
         """Run clean frames [B, 1, H, W, 3] at level 0 and store their keys. Returns their tokens [B, 1, N, D]."""
         fresh: list[tuple[Tensor, Tensor]] = []
         times = torch.zeros(actions.shape, device=self.device)
-        _, tokens = self._look(x, state, times, actions, state.cache.read() if cache is None else cache, fresh)
+        tokens = self._think(x, state, times, actions, state.cache.read() if cache is None else cache, fresh)
         state.cache.append(fresh)
         if state.recent.shape[1]:
             state.recent = torch.cat([state.recent[:, 1:], x], 1)

@@ -21,12 +21,17 @@ class SamplerConfig:
     """denoising passes per frame"""
     shift: float = 1.0
     """timestep shift: above 1 puts more of the steps at high noise"""
+    reuse: bool = False
+    """whether the passes after the first keep its tokens, so that the transformer looks once and the decoder draws
+    `steps` times (deep features change least from pass to pass: DeepCache, arXiv:2312.00858)"""
 
     def __post_init__(self) -> None:
         if not 1 <= self.steps <= 1000:
             raise ValueError(f"steps must be from 1 to 1000, got {self.steps}")
         if not 0.01 <= self.shift <= 100:
             raise ValueError(f"shift must be from 0.01 to 100, got {self.shift}")
+        if not isinstance(self.reuse, bool):
+            raise ValueError(f"reuse must be true or false, got {self.reuse!r}")
 
 
 def shift_time(u: Tensor, shift: float) -> Tensor:
