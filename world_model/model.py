@@ -5,35 +5,25 @@ is strictly causal over frames and bidirectional inside a frame; the output is t
 Action `actions[:, i]` is the one that leads to frame i (taken after seeing frame i - 1).
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kernels import apply_rope, axial_angles, cached_attention, frame_attention, rotation_tables, teacher_attention
+from kernels import RingCache, adaln_modulate, frame_attention, frame_attention_tf, window_attention
 
-from .blocks import Attend, Block, modulate
+from .blocks import Attend, Block
 from .conditioning import Conditioning
 from .decoder import PixelDecoder
 from .heads import OutcomeHead
 from .model_config import WorldModelConfig
 from .patches import FrameScaler, PatchTokenizer
-
-
-@dataclass
-class CachedKeys:
-    """Committed frames as one layer sees them: keys already rotated, [B, C*N, H, D/H]."""
-
-    keys: Tensor
-    values: Tensor
+from .rotation import Rotation, Tables
 
 
 class WorldModel(nn.Module):
     """Draws clean frames from noisy ones; holds no state and no loop."""
-
-    rope_cos: Tensor
-    rope_sin: Tensor
 
     def __init__(self, config: WorldModelConfig):
         super().__init__()
@@ -48,9 +38,7 @@ class WorldModel(nn.Module):
         self.decoder = PixelDecoder(config.grid, config.patch, config.dim, config.history, config.canvas,
                                     config.channels, condition_dim, config.kinds)
         self.outcome = OutcomeHead(config.dim, config.reward_values)
-        cos, sin = _rotation(config, torch.arange(config.window + config.sinks + 64))
-        self.register_buffer("rope_cos", cos, persistent=False)
-        self.register_buffer("rope_sin", sin, persistent=False)
+        self.rotation = Rotation(config)
         nn.init.zeros_(self.final.weight)
         nn.init.zeros_(self.final.bias)
 
@@ -58,12 +46,6 @@ class WorldModel(nn.Module):
     def null_action(self) -> int:
         """Action id that stands for "unknown"."""
         return self.conditioning.null_action
-
-    def rotation(self, times: Tensor) -> tuple[Tensor, Tensor]:
-        """Cos and signed sin of all tokens of frames at integer times [T]: [T, N, 1, D/H] each."""
-        if times.numel() and int(times.max()) >= len(self.rope_cos):
-            return _rotation(self.config, times)
-        return self.rope_cos[times], self.rope_sin[times]
 
     def forward(self, x: Tensor, levels: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
         """Clean estimate of every frame of clips, each frame seeing the noisy frames before it.
@@ -76,16 +58,9 @@ class WorldModel(nn.Module):
         Returns:
             clean estimate [B, T, H, W, 3], tokens [B, T, N, D].
         """
-        seen = self._seen(_damped(x, levels))
-        cos, sin = self._rotation_like(x, torch.arange(x.shape[1], device=x.device))
-
-        def attend_in(window: int) -> Attend:
-            sinks = self.config.sinks if window > 1 else 0
-            return lambda q, k, v: frame_attention(
-                apply_rope(q, cos, sin), apply_rope(k, cos, sin), v, window=window, sinks=sinks)
-
-        condition = self.conditioning(levels, self._after_unknown(actions))
-        tokens = self._think(seen, condition, [attend_in(window) for window in self.config.windows])
+        seen, condition = self._seen(_damped(x, levels)), self.conditioning(levels, self._after_unknown(actions))
+        tokens = self._think(seen, condition, self.rotation.clip([*range(x.shape[1])], x.device),
+                             [self._attend_in(window, frame_attention) for window in self.config.windows])
         return self._draw(tokens, [x, *seen[1:]], condition, levels), tokens
 
     def forward_teacher(self, context: Tensor, noisy: Tensor, levels: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
@@ -104,23 +79,17 @@ class WorldModel(nn.Module):
         frames = context.shape[1]
         past = self._seen(context)
         fresh = [_damped(noisy, levels), *past[:-1]] if self.config.history else [_damped(noisy, levels)]
-        times = torch.arange(frames + 1, device=context.device)
-        cos, sin = self._rotation_like(context, torch.cat([times[:-1], times[1:]]))
-
-        def attend_in(window: int) -> Attend:
-            sinks = self.config.sinks if window > 1 else 0
-            return lambda q, k, v: teacher_attention(
-                apply_rope(q, cos, sin), apply_rope(k, cos, sin), v, window=window, sinks=sinks)
-
         known = self._after_unknown(actions)
         condition = torch.cat([self.conditioning(torch.zeros_like(levels), known[:, :-1]),
                                self.conditioning(levels, known[:, 1:])], 1)
         both = [torch.cat(pair, 1) for pair in zip(past, fresh, strict=True)]
-        tokens = self._think(both, condition, [attend_in(window) for window in self.config.windows])
+        times = [*range(frames), *range(1, frames + 1)]
+        tokens = self._think(both, condition, self.rotation.clip(times, context.device),
+                             [self._attend_in(window, frame_attention_tf) for window in self.config.windows])
         return self._draw(tokens[:, frames:], [noisy, *fresh[1:]], condition[:, frames:], levels), tokens
 
-    def forward_cached(self, x: Tensor, before: Tensor, levels: Tensor, actions: Tensor, time: int,
-                       cache: list[CachedKeys]) -> tuple[Tensor, Tensor]:
+    def forward_cached(self, x: Tensor, before: Tensor, levels: Tensor, actions: Tensor,
+                       rings: list[RingCache]) -> tuple[Tensor, Tensor]:
         """Clean estimate of the frames in flight, given committed frames through the cache.
 
         Args:
@@ -128,38 +97,35 @@ class WorldModel(nn.Module):
             before: [B, history, H, W, 3] the committed frames just before them, oldest first.
             levels: [B, F].
             actions: int64 [B, action_memory + F], those that led to the committed frames just before come first.
-            time: position of the first frame in flight on the time axis on which the cached keys were rotated.
-            cache: one entry per layer.
+            rings: committed frames, one entry per layer that looks back.
 
         Returns:
             clean estimate [B, F, H, W, 3], tokens [B, F, N, D].
         """
-        tokens = self.think_cached(x, before, levels, actions, time, cache)
+        tokens = self.think_cached(x, before, levels, actions, rings)
         return self.draw_cached(tokens, x, before, levels, actions), tokens
 
-    def think_cached(
-        self, x: Tensor, before: Tensor, levels: Tensor, actions: Tensor, time: int, cache: list[CachedKeys],
-        fresh: list[tuple[Tensor, Tensor]] | None = None,
-    ) -> Tensor:
+    def think_cached(self, x: Tensor, before: Tensor, levels: Tensor, actions: Tensor, rings: list[RingCache],
+                     fresh: list[tuple[Tensor, Tensor]] | None = None) -> Tensor:
         """The tokens that `forward_cached` draws from.
 
         Args:
-            fresh: if given, each layer's un-rotated (k, v), [B, F, N, H, D/H], is appended to it: a commit.
+            fresh: if given, (k, v) of every layer that looks back, [B, F*N, H, D/H], are appended to it: a commit.
         """
-        frames = x.shape[1]
-        cos, sin = self._rotation_like(x, torch.arange(time, time + frames, device=x.device))
+        distances, left = self.rotation.distance(x.device), iter(rings)
 
-        def attend_to(layer: CachedKeys) -> Attend:
+        def attend_to(ring: RingCache) -> Attend:
             def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
                 if fresh is not None:
                     fresh.append((k, v))
-                keys, values = layer.keys.to(v.dtype), layer.values.to(v.dtype)  # under autocast they may differ
-                return cached_attention(apply_rope(q, cos, sin), apply_rope(k, cos, sin), v, keys, values)
+                return window_attention(q, k, v, ring, rope_t=distances)
 
             return attend
 
+        attends = [attend_to(next(left)) if window > 1 else self._attend_in(1, frame_attention)
+                   for window in self.config.windows]
         seen = self._seen_after(before, _damped(x, levels))
-        return self._think(seen, self.conditioning(levels, actions), [attend_to(layer) for layer in cache])
+        return self._think(seen, self.conditioning(levels, actions), self.rotation.place(x.device), attends)
 
     def draw_cached(self, tokens: Tensor, x: Tensor, before: Tensor, levels: Tensor, actions: Tensor) -> Tensor:
         """`forward_cached` with tokens of this or an earlier pass over the same past."""
@@ -198,29 +164,30 @@ class WorldModel(nn.Module):
         whole, history = torch.cat([before, x], 1), self.config.history
         return [whole[:, history - i : history - i + x.shape[1]] for i in range(1 + history)]
 
-    def _rotation_like(self, x: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
-        cos, sin = self.rotation(times)
-        dtype = self._dtype_like(x)
-        return cos.to(dtype), sin.to(dtype)
-
     @staticmethod
     def _dtype_like(x: Tensor) -> torch.dtype:
         """What products with x are computed in."""
         return torch.get_autocast_dtype(x.device.type) if torch.is_autocast_enabled(x.device.type) else x.dtype
 
-    def _think(self, seen: list[Tensor], condition: Tensor, attends: list[Attend]) -> Tensor:
+    def _attend_in(self, window: int, attention: Callable[..., Tensor]) -> Attend:
+        """Attention over whole clips inside a window; without one there are no sinks either."""
+        sinks = self.config.sinks if window > 1 else 0
+        return lambda q, k, v: attention(q, k, v, self.config.tokens, window=window, sinks=sinks)
+
+    def _think(self, seen: list[Tensor], condition: Tensor, rotation: Tables, attends: list[Attend]) -> Tensor:
         """Tokens [B, T, N, D] of frames after all blocks."""
-        tokens, condition = self.tokenizer.embed(seen), F.silu(condition)
+        tokens, condition = self.tokenizer.embed(seen).flatten(1, 2), F.silu(condition)
         for block, attend in zip(self.blocks, attends, strict=True):
-            tokens = block(tokens, condition, attend)
-        return tokens
+            tokens = block(tokens, condition, rotation, attend)
+        return tokens.unflatten(1, (-1, self.config.tokens))
 
     def _draw(self, tokens: Tensor, seen: list[Tensor], condition: Tensor, levels: Tensor) -> Tensor:
         """The picture [B, T, H, W, 3] that tokens stand for."""
         condition = F.silu(condition)
-        shift, scale = self.final(condition)[:, :, None].chunk(2, -1)
+        shift, scale = self.final(condition).chunk(2, -1)
+        told = adaln_modulate(tokens.flatten(1, 2), shift, scale, self.config.tokens).view_as(tokens)
         mean = self.scaler.mean / self.config.pixel_scale
-        return self.decoder(modulate(tokens, shift, scale), seen, mean, condition, levels)
+        return self.decoder(told, seen, mean, condition, levels)
 
 
 def _damped(x: Tensor, levels: Tensor) -> Tensor:
@@ -231,11 +198,3 @@ def _damped(x: Tensor, levels: Tensor) -> Tensor:
     """
     return x * (1 - 0.9 * levels.to(x.dtype))[..., None, None, None]
 
-
-def _rotation(config: WorldModelConfig, times: Tensor) -> tuple[Tensor, Tensor]:
-    """Rotation tables [T, N, 1, D/H] of every token of frames at the given times [T]."""
-    rows, cols = config.grid
-    grid = torch.cartesian_prod(torch.arange(rows), torch.arange(cols)).to(times.device).reshape(1, -1, 2)
-    when = times[:, None, None].expand(len(times), rows * cols, 1)
-    angles = axial_angles(torch.cat([when, grid.expand(len(times), -1, -1)], -1), config.planes)[..., None, :]
-    return rotation_tables(angles)

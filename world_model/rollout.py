@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .cache import FrameCache
 from .contexts import Contexts
-from .model import CachedKeys, WorldModel
+from .model import WorldModel
 from .plans import autoregressive_plan
 from .sampler import SamplerConfig, flow_path, run_plan
 
@@ -107,7 +107,8 @@ class World:
         history, shape = self.model.config.history, self.observation_shape
         recent = torch.zeros(len(frames), history, *shape, device=self.device)
         past = torch.full((len(frames), self.model.config.action_memory), self.model.null_action, device=self.device)
-        state = WorldState(FrameCache(self.model, len(frames)), recent, past, [int(s) for s in seeds], 0)
+        cache = FrameCache(self.model.config, self.model.tokenizer.place, len(frames))
+        state = WorldState(cache, recent, past, [int(s) for s in seeds], 0)
         leading = np.concatenate([np.full((len(frames), 1), self.model.null_action), actions], 1)
         x = self.model.scaler.encode(torch.from_numpy(frames).to(self.device))
         for i in range(x.shape[1]):
@@ -123,7 +124,6 @@ class World:
         """
         chosen = torch.from_numpy(self._check_actions(actions, len(state.seeds)))[:, None].to(self.device)
         noise = torch.stack([frame_noise(seed, state.frame, self.observation_shape) for seed in state.seeds])
-        cache = state.cache.read()
         recent, led = state.recent.to(self.dtype), torch.cat([state.actions, chosen], 1)
         thoughts: list[Tensor] = []
         tokens: list[Tensor] = []
@@ -131,12 +131,12 @@ class World:
         def denoise(live: Tensor, times: Tensor, first: int) -> Tensor:
             live, times = live.to(self.dtype), times.to(self.device).expand(len(live), -1)
             if not (thoughts and self.sampler.reuse):
-                thoughts[:] = [self._think(live, state, times, chosen, cache)]
+                thoughts[:] = [self._think(live, state, times, chosen)]
             return self.model.draw_cached(thoughts[0], live, recent, times, led).float()
 
         def finish(clean: Tensor, index: int) -> Tensor:
             quantised = self.model.scaler.quantise(clean)
-            tokens.append(self._commit(state, quantised[:, None], chosen, cache))
+            tokens.append(self._commit(state, quantised[:, None], chosen))
             return quantised
 
         plan = autoregressive_plan(1, self.sampler.steps)
@@ -145,18 +145,18 @@ class World:
         frames = self.model.scaler.decode(clean[:, 0]).cpu().numpy()
         return frames, rewards[:, 0].cpu().numpy(), terminated[:, 0].cpu().numpy()
 
-    def _think(self, x: Tensor, state: WorldState, times: Tensor, actions: Tensor, cache: list[CachedKeys],
+    def _think(self, x: Tensor, state: WorldState, times: Tensor, actions: Tensor,
                fresh: list[tuple[Tensor, Tensor]] | None = None) -> Tensor:
         """Tokens [B, F, N, D] of frames in flight x [B, F, H, W, 3] at `times` [B, F], led to by `actions` [B, F]."""
         led = torch.cat([state.actions, actions], 1)
         return self.model.think_cached(
-            x.to(self.dtype), state.recent.to(self.dtype), times, led, state.cache.time, cache, fresh)
+            x.to(self.dtype), state.recent.to(self.dtype), times, led, state.cache.rings, fresh)
 
-    def _commit(self, state: WorldState, x: Tensor, actions: Tensor, cache: list[CachedKeys] | None = None) -> Tensor:
+    def _commit(self, state: WorldState, x: Tensor, actions: Tensor) -> Tensor:
         """Run clean frames [B, 1, H, W, 3] at level 0 and store their keys. Returns their tokens [B, 1, N, D]."""
         fresh: list[tuple[Tensor, Tensor]] = []
         times = torch.zeros(actions.shape, device=self.device)
-        tokens = self._think(x, state, times, actions, state.cache.read() if cache is None else cache, fresh)
+        tokens = self._think(x, state, times, actions, fresh)
         state.cache.append(fresh)
         if state.recent.shape[1]:
             state.recent = torch.cat([state.recent[:, 1:], x], 1)
