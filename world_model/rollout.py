@@ -69,7 +69,8 @@ class World:
     def with_sampler(self, steps: int | None = None, shift: float | None = None, reuse: bool | None = None) -> "World":
         """The same network drawn otherwise (shared weights): settings of its `SamplerConfig`, None as they are."""
         own = self.sampler
-        sampler = SamplerConfig(steps=own.steps if steps is None else steps, shift=own.shift if shift is None else shift,
+        sampler = SamplerConfig(steps=own.steps if steps is None else steps,
+                                shift=own.shift if shift is None else shift,
                                 reuse=own.reuse if reuse is None else reuse)
         return self if sampler == own else World(self.model, sampler, self.card, self.contexts, self.hash)
 
