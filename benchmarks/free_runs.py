@@ -6,7 +6,7 @@ Prints valid pictures and balls in play by quarters, and how many rewards of eac
 
 import sys
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import cast
 
 import hydra
@@ -70,8 +70,7 @@ def main(cfg: DictConfig) -> None:
     except WorldError as error:
         sys.exit(f"free_runs: {error}")
     runs = min(config.runs, len(world.contexts.frames))
-    asked = {"steps": config.passes, "shift": config.shift, "reuse": config.reuse}
-    world.sampler = replace(world.sampler, **{name: value for name, value in asked.items() if value is not None})
+    world = world.with_sampler(config.passes, config.shift, config.reuse)
     begun = time.perf_counter()
     frames, rewards = roll(world, runs, config.steps, config.seed)
     flat = frames.reshape(-1, *frames.shape[2:])

@@ -7,7 +7,7 @@ tells which.
 
 import sys
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import cast
 
 import hydra
@@ -100,8 +100,7 @@ def main(cfg: DictConfig) -> None:
         world, recording = load_world(config.world), open_recording(config.data)
     except (WorldError, RecordingError, ValueError) as error:
         sys.exit(f"one_step: {error}")
-    asked = {"steps": config.passes, "shift": config.shift, "reuse": config.reuse}
-    world.sampler = replace(world.sampler, **{name: value for name, value in asked.items() if value is not None})
+    world = world.with_sampler(config.passes, config.shift, config.reuse)
     begun, frames = time.perf_counter(), recording.load_frames()
     kinds = kinds_of(recording, PongObjects.read(frames), world.model.config.window)
     rng, drawn, rows = np.random.default_rng(0), {}, {}

@@ -59,7 +59,7 @@ class WorldEnv(gymnasium.Env[NDArray[np.uint8], np.int64], EzPickle):
             raise ValueError(f"render_mode must be None or one of {self.metadata['render_modes']}, got {render_mode!r}")
         if passes is not None and passes < 1:
             raise ValueError(f"passes must be at least 1, got {passes}")
-        self.world = load_world(find_world(world), device, dtype).with_steps(passes)
+        self.world = load_world(find_world(world), device, dtype).with_sampler(passes)
         self.render_mode = render_mode
         self.metadata = {**self.metadata, "render_fps": round(self.world.fps)}
         self.observation_space = gymnasium.spaces.Box(0, 255, self.world.observation_shape, np.uint8)

@@ -107,7 +107,7 @@ def test_a_step_draws_from_the_tokens_of_its_own_pass_or_of_the_first(world: Wor
     expected = model.scaler.decode(drawn[:, 0]).numpy().astype(int)
     got = served.step_batch(served.start_batch(frames, actions, [5, 6]), np.array([1, 1]))[0].astype(int)
     assert np.abs(expected - got).max() <= 1
-    assert served.with_steps(3).sampler == SamplerConfig(steps=3, reuse=reuse)
+    assert served.with_sampler(3).sampler == SamplerConfig(steps=3, reuse=reuse)
 
 
 def test_noise_depends_on_seed_and_frame_alone() -> None:
@@ -118,11 +118,11 @@ def test_noise_depends_on_seed_and_frame_alone() -> None:
 
 
 def test_other_numbers_of_passes_share_the_network(world: World) -> None:
-    quick = world.with_steps(1)
+    quick = world.with_sampler(1)
     assert quick.model is world.model and quick.sampler.steps == 1
     assert (np.stack(run(quick)) != np.stack(run(world))).any()
     with pytest.raises(ValueError, match="steps must be from 1 to 1000, got 0"):
-        world.with_steps(0)
+        world.with_sampler(0)
 
 
 def test_starts_and_actions_that_do_not_fit_are_refused(world: World) -> None:

@@ -64,7 +64,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         The report.
     """
     allocator.keep_memory()
-    world = load_world(config.world, config.device).with_steps(config.steps)
+    world = load_world(config.world, config.device).with_sampler(config.steps)
     game = make_game(_game_of(world, config.env))
     context = world.model.config.window
     scenarios = collect_scenarios(game, config.env, world.action_meanings, count=config.starts, context=context,

@@ -1,6 +1,6 @@
 """Stepping a trained world: one frame per action, with everything that must be remembered in a WorldState."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -66,12 +66,13 @@ class World:
         """Name of every action."""
         return list(self.card["actions"]["meanings"])
 
-    def with_steps(self, steps: int | None) -> "World":
-        """The same network drawn with another number of denoising passes per frame (shared weights)."""
-        if steps is None or steps == self.sampler.steps:
-            return self
-        sampler = replace(self.sampler, steps=steps)
-        return World(self.model, sampler, self.card, self.contexts, self.hash)
+    def with_sampler(self, steps: int | None = None, shift: float | None = None, reuse: bool | None = None) -> "World":
+        """The same network drawn otherwise (shared weights): settings of its `SamplerConfig`, None as they are."""
+        own = self.sampler
+        sampler = SamplerConfig(steps=own.steps if steps is None else steps,
+                                shift=own.shift if shift is None else shift,
+                                reuse=own.reuse if reuse is None else reuse)
+        return self if sampler == own else World(self.model, sampler, self.card, self.contexts, self.hash)
 
     def start(self, frames: np.ndarray, actions: np.ndarray, seed: int) -> WorldState:
         """Commit real frames as the past of one rollout.
