@@ -157,11 +157,12 @@ def run(config: AttentionConfig) -> dict[str, Any]:
     print(f"{machine}, {os.cpu_count()} cores, torch {torch.__version__}, {dtype}; ours: {decision.backend} "
           f"({decision.reason}); {rates['flops'] / 1e12:.2f} TFLOP/s, {rates['bytes'] / 1e9:.1f} GB/s")
     cases = [case for case in (gpu_cases() if device.type == "cuda" else cpu_cases()) if config.only in case.name]
-    report = head | {"rows": [measure(case, config, rates, dtype) for case in cases]}
+    rows = [measure(case, config, rates, dtype) for case in cases]
+    report = head | {"rows": rows}
     out = Path(config.out)
     out.mkdir(parents=True, exist_ok=True)
     (out / "attention.json").write_text(json.dumps(report, indent=1) + "\n")
-    save_chart(report["rows"], out / "attention.png")
+    save_chart(rows, out / "attention.png")
     print(f"written: {out / 'attention.json'}, {out / 'attention.png'}")
     return report
 

@@ -1,6 +1,7 @@
 """What `benchmarks.attention` measures: shapes, what is visible in them, and the least they can cost."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -58,7 +59,7 @@ class Case:
 
 def gpu_cases() -> list[Case]:
     """The table of research/kernels.md, section 8."""
-    train = [
+    train: list[dict[str, Any]] = [
         {"name": "T1 train", "batch": 8, "frames": 16, "P": 256},
         {"name": "T3 train window 8, 1 sink", "batch": 8, "frames": 32, "P": 256, "window": 8, "sinks": 1},
         {"name": "T4 train window 16, 1 sink", "batch": 8, "frames": 64, "P": 64, "window": 16, "sinks": 1},
@@ -69,7 +70,7 @@ def gpu_cases() -> list[Case]:
              for row in train for backward in (False, True)]
     cases.append(Case(name="T7 teacher window 8 fwd+bwd", kind="teacher", batch=8, frames=16, P=256, window=8,
                       backward=True))
-    window = [
+    window: list[dict[str, Any]] = [
         {"name": "I1 B1 W1 P64 C16", "batch": 1, "frames": 1, "P": 64, "cached": 16},
         {"name": "I2 B1 W1 P256 C16", "batch": 1, "frames": 1, "P": 256, "cached": 16},
         {"name": "I3 B1 W4 P256 C16", "batch": 1, "frames": 4, "P": 256, "cached": 16},

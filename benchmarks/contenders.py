@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -118,13 +119,18 @@ def varlen_paged(given: Inputs) -> Callable[[], Tensor]:
         raise Absent(f"varlen_attn of torch {torch.__version__} takes no block_table")
     if case.kind != "window" or case.frames > 1 or q.device.type != "cuda":
         raise Absent("one frame in flight on a GPU only")
-    pages = [x.unflatten(1, (-1, case.P)).flatten(0, 1).contiguous() for x in (given.keys, given.values)]
+    keys, values = (x.unflatten(1, (-1, case.P)).flatten(0, 1).contiguous() for x in (given.keys, given.values))
     count = case.cached + 1
     table = torch.arange(case.batch * count, device=q.device, dtype=torch.int32).view(case.batch, count)
     ends_q, ends_k = (torch.arange(case.batch + 1, device=q.device, dtype=torch.int32) * n * case.P for n in (1, count))
     used = torch.full((case.batch,), count * case.P, device=q.device, dtype=torch.int32)
-    return lambda: varlen_attn(q.flatten(0, 1), *pages, ends_q, ends_k, case.P, count * case.P, block_table=table,
-                               seqused_k=used).view(q.shape)
+
+    def attend() -> Tensor:
+        out = varlen_attn(q.flatten(0, 1), keys, values, ends_q, ends_k, case.P, count * case.P, block_table=table,
+                          seqused_k=used)
+        return cast(Tensor, out).view(q.shape)
+
+    return attend
 
 
 CONTENDERS = {"ours": ours, "sdpa+mask": sdpa_masked, "sdpa, all": sdpa_unmasked, "flex": flex_cached,
@@ -136,7 +142,7 @@ def _sdpa(given: Inputs, mask: Tensor | None) -> Tensor:
     return F.scaled_dot_product_attention(query, key, value, attn_mask=mask).transpose(1, 2)
 
 
-def _flex(given: Inputs) -> tuple[Callable, Callable]:
+def _flex(given: Inputs) -> tuple[Callable[..., Tensor], Callable[[], Any]]:
     if given.q.device.type != "cuda":
         raise Absent("30 s to compile on a CPU, and no backward there")
     from torch.nn.attention.flex_attention import create_block_mask, flex_attention
@@ -144,11 +150,11 @@ def _flex(given: Inputs) -> tuple[Callable, Callable]:
     seen, P = given.case.visible().to(given.q.device), given.case.P
     compiled = torch.compile(flex_attention)
 
-    def attend(blocks: object) -> Tensor:
+    def attend(blocks: Any) -> Tensor:
         query, key, value = (x.transpose(1, 2).contiguous() for x in (given.q, given.keys, given.values))
-        return compiled(query, key, value, block_mask=blocks).transpose(1, 2)
+        return cast(Tensor, compiled(query, key, value, block_mask=blocks)).transpose(1, 2)
 
-    def make() -> object:
+    def make() -> Any:
         return create_block_mask(lambda b, h, n, m: seen[n // P, m // P], None, None, seen.shape[0] * P,
                                  seen.shape[1] * P, device=given.q.device)
 

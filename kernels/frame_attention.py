@@ -14,6 +14,8 @@ arithmetic. The triton kernels walk those runs with an online softmax (FlashAtte
 without atomics. On a CPU each frame's window is gathered and torch's attention takes one frame at a time.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -176,14 +178,14 @@ def _(grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, s
     return q.new_empty(q.shape), k.new_empty(k.shape), v.new_empty(v.shape)
 
 
-def _remember(ctx: torch.autograd.function.FunctionCtx, inputs: tuple, output: tuple[Tensor, Tensor]) -> None:
+def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
     q, k, v, starts, *settings = inputs
     ctx.save_for_backward(q, k, v, *output, starts)
     ctx.settings = settings
     ctx.set_materialize_grads(False)
 
 
-def _differentiate(ctx: torch.autograd.function.FunctionCtx, grad: Tensor | None, _: Tensor | None) -> tuple:
+def _differentiate(ctx: Any, grad: Tensor | None, _: Tensor | None) -> tuple[Tensor | None, ...]:
     nothing = (None,) * 6
     if grad is None:
         return None, None, None, *nothing

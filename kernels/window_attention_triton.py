@@ -23,7 +23,9 @@ def tile_for(width: int, dtype: torch.dtype, rope: bool, int8: bool) -> Tile:
     None of these spills registers on sm_80 or sm_90 (tests/test_kernels_window_compiled.py).
     """
     if dtype == torch.float32:
-        return Tile(32, 32 if width <= 64 else 16, 8, 2)
+        if width <= 64:
+            return Tile(32, 32, 8, 2)
+        return Tile(32, 16, 8, 1) if int8 else Tile(16, 32, 8, 2)
     if rope and int8:
         return Tile(64, 32, 8, 2)
     return Tile(64, 64, 8, 2) if rope or (int8 and width == 128) else Tile(64, 64, 4, 3)

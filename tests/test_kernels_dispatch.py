@@ -25,7 +25,7 @@ def test_the_environment_overrides(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KERNELS", "reference")
     assert decide("cuda").backend == "reference"
     monkeypatch.setenv("KERNELS", "triton")
-    with pytest.raises(ValueError, match="KERNELS=triton cannot be obeyed: .*CUDA device.*unset KERNELS"):
+    with pytest.raises(ValueError, match=r"KERNELS=triton cannot be obeyed: .*CUDA device.*unset KERNELS"):
         decide("cpu")
     monkeypatch.setenv("TRITON_INTERPRET", "1")
     pytest.importorskip("triton")
