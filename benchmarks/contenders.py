@@ -152,7 +152,7 @@ def _flex(given: Inputs) -> tuple[Callable[..., Tensor], Callable[[], Any]]:
 
     def attend(blocks: Any) -> Tensor:
         query, key, value = (x.transpose(1, 2).contiguous() for x in (given.q, given.keys, given.values))
-        return cast(Tensor, compiled(query, key, value, block_mask=blocks)).transpose(1, 2)
+        return compiled(query, key, value, block_mask=blocks).transpose(1, 2)
 
     def make() -> Any:
         return create_block_mask(lambda b, h, n, m: seen[n // P, m // P], None, None, seen.shape[0] * P,

@@ -47,7 +47,7 @@ def frame_attention(q: Tensor, k: Tensor, v: Tensor, P: int, *, window: int | No
     frames = _check(q, k, v, P, window, sinks)
     if seg_start is not None:
         _check_starts(seg_start, q, frames)
-    return _forward(q, k, v, seg_start, P, _within(window, frames), sinks, False, _scale(q, scale))[0]
+    return _run(q, k, v, seg_start, P, _within(window, frames), sinks, False, _scale(q, scale))
 
 
 def frame_attention_tf(q: Tensor, k: Tensor, v: Tensor, P: int, *, window: int | None = None, sinks: int = 0,
@@ -69,7 +69,7 @@ def frame_attention_tf(q: Tensor, k: Tensor, v: Tensor, P: int, *, window: int |
     frames = _check(q, k, v, P, window, sinks)
     if frames % 2:
         raise ValueError(f"expected clean and noisy frames in equal number, got {frames} frames")
-    return _forward(q, k, v, None, P, _within(window, frames // 2 + 1), sinks, True, _scale(q, scale))[0]
+    return _run(q, k, v, None, P, _within(window, frames // 2 + 1), sinks, True, _scale(q, scale))
 
 
 def frame_attention_reference(q: Tensor, k: Tensor, v: Tensor, P: int, *, window: int | None = None, sinks: int = 0,
@@ -87,6 +87,13 @@ def _autocast(*tensors: Tensor) -> tuple[Tensor, ...]:
     if not torch.is_autocast_enabled(kind):
         return tensors
     return tuple(x.to(torch.get_autocast_dtype(kind)) for x in tensors)
+
+
+def _run(q: Tensor, k: Tensor, v: Tensor, *settings: Any) -> Tensor:
+    """The operator where gradients or a graph need it; called without it a step is some 30 us cheaper on a CPU."""
+    recorded = torch.is_grad_enabled() and (q.requires_grad or k.requires_grad or v.requires_grad)
+    needed = recorded or torch.compiler.is_compiling()
+    return (_forward if needed else _compute)(q, k, v, *settings)[0]
 
 
 def _scale(q: Tensor, scale: float | None) -> float:
@@ -133,8 +140,7 @@ def _unfit(q: Tensor) -> str:
     return f"triton kernels take no {q.dtype}" if q.dtype == torch.float64 else ""
 
 
-@torch.library.custom_op("foreframe::frame_attention", mutates_args=())
-def _forward(q: Tensor, k: Tensor, v: Tensor, starts: Tensor | None, P: int, window: int, sinks: int, teacher: bool,
+def _compute(q: Tensor, k: Tensor, v: Tensor, starts: Tensor | None, P: int, window: int, sinks: int, teacher: bool,
              scale: float) -> tuple[Tensor, Tensor]:
     """Output [B, N, H, D] and log-sum-exp [B, H, N], natural, of the scaled products."""
     backend = decide(q.device, _unfit(q)).backend
@@ -142,11 +148,17 @@ def _forward(q: Tensor, k: Tensor, v: Tensor, starts: Tensor | None, P: int, win
         from .frame_attention_launch import forward_triton
 
         return forward_triton(q, k, v, starts, P, window, sinks, teacher, scale)
-    mask = _mask(q.shape[1] // P, window, sinks, starts, teacher, q.device)
-    if backend == "torch" and q.device.type == "cpu":
-        unequal = mask if sinks or starts is not None else None
-        return forward_torch(q, k, v, unequal, P, window, teacher, scale)
+    gathered = backend == "torch" and q.device.type == "cpu"
+    mask = None
+    if not gathered or sinks or starts is not None:  # windows of equal length need none
+        mask = _mask(q.shape[1] // P, window, sinks, starts, teacher, q.device)
+    if gathered:
+        return forward_torch(q, k, v, mask, P, window, teacher, scale)
+    assert mask is not None
     return _dense(q, k, v, mask, P, scale)
+
+
+_forward = torch.library.custom_op("foreframe::frame_attention", _compute, mutates_args=())
 
 
 @_forward.register_fake
@@ -165,10 +177,13 @@ def _backward(grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: T
         from .frame_attention_launch import backward_triton
 
         return backward_triton(grad, q, k, v, out, lse, starts, P, window, sinks, teacher, scale)
-    mask = _mask(q.shape[1] // P, window, sinks, starts, teacher, q.device)
-    if backend == "torch" and q.device.type == "cpu":
-        unequal = mask if sinks or starts is not None else None
-        return backward_torch(grad, q, k, v, out, lse, unequal, P, window, teacher, scale)
+    gathered = backend == "torch" and q.device.type == "cpu"
+    mask = None
+    if not gathered or sinks or starts is not None:
+        mask = _mask(q.shape[1] // P, window, sinks, starts, teacher, q.device)
+    if gathered:
+        return backward_torch(grad, q, k, v, out, lse, mask, P, window, teacher, scale)
+    assert mask is not None
     return _dense_backward(grad, q, k, v, mask, P, scale)
 
 

@@ -233,6 +233,7 @@ def _unfit(*tensors: Tensor) -> str:
 
 
 def _check(x: Tensor, P: int, **by_frame: Tensor) -> None:
+    """Raise a ValueError unless all fits."""
     if x.dim() != 3:
         raise ValueError(f"x must be [batch, tokens, channels], got {list(x.shape)}")
     if P < 1 or x.shape[1] % P:
