@@ -8,6 +8,7 @@ from .frame_attention import frame_attention, frame_attention_reference, frame_a
 from .frame_mask import frame_mask, teacher_mask
 from .modulate import adaln_modulate, adaln_modulate_reference, gated_residual, gated_residual_reference
 from .qk_norm import qk_norm_rope, qk_norm_rope_reference
+from .qk_norm_append import qk_norm_rope_append, qk_norm_rope_append_reference
 from .ring import RingCache
 from .rope import apply_rope, apply_rope_reference, axial_angles, rotation_tables
 from .window_attention import window_attention
@@ -28,6 +29,8 @@ __all__ = [
     "gated_residual",
     "gated_residual_reference",
     "qk_norm_rope",
+    "qk_norm_rope_append",
+    "qk_norm_rope_append_reference",
     "qk_norm_rope_reference",
     "rotation_tables",
     "teacher_mask",

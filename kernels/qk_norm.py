@@ -40,8 +40,8 @@ def qk_norm_rope(qkv: Tensor, gq: Tensor, gk: Tensor, cos: Tensor, sin: Tensor, 
         ValueError: if shapes, dtypes or devices do not fit.
     """
     kv_heads = heads if kv_heads is None else kv_heads
-    _check(qkv, gq, gk, cos, sin, heads, kv_heads)
-    if composed_eagerly(qkv.device, _unfit(qkv, gq, gk, cos, sin)):
+    check_projection(qkv, gq, gk, cos, sin, heads, kv_heads)
+    if composed_eagerly(qkv.device, unfit_projection(qkv, gq, gk, cos, sin)):
         return _composed(qkv, gq, gk, cos, sin, heads, kv_heads, eps)
     return _qk_norm_rope(qkv, gq, gk, cos, sin, heads, kv_heads, eps)
 
@@ -64,7 +64,7 @@ def qk_norm_rope_reference(qkv: Tensor, gq: Tensor, gk: Tensor, cos: Tensor, sin
 @torch.library.custom_op("foreframe::qk_norm_rope", mutates_args=())
 def _qk_norm_rope(qkv: Tensor, gq: Tensor, gk: Tensor, cos: Tensor, sin: Tensor, heads: int, kv_heads: int,
                   eps: float) -> tuple[Tensor, Tensor, Tensor]:
-    backend = decide(qkv.device, _unfit(qkv, gq, gk, cos, sin)).backend
+    backend = decide(qkv.device, unfit_projection(qkv, gq, gk, cos, sin)).backend
     if backend == "triton":
         from . import qk_norm_triton
 
@@ -93,7 +93,7 @@ def _composed(qkv: Tensor, gq: Tensor, gk: Tensor, cos: Tensor, sin: Tensor, hea
 def _qk_norm_rope_backward(dq: Tensor, dk: Tensor, dv: Tensor, qkv: Tensor, gq: Tensor, gk: Tensor, cos: Tensor,
                            sin: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients by qkv, gq and gk; the last two in float32, or float64 where that was given."""
-    backend = decide(qkv.device, _unfit(qkv, gq, gk, cos, sin)).backend
+    backend = decide(qkv.device, unfit_projection(qkv, gq, gk, cos, sin)).backend
     if backend == "triton":
         from . import qk_norm_triton
 
@@ -167,12 +167,14 @@ def _swapped(x: Tensor) -> Tensor:
     return torch.cat([second, first], -1)
 
 
-def _unfit(*tensors: Tensor) -> str:
+def unfit_projection(*tensors: Tensor) -> str:
+    """Why the triton kernel cannot take these: the projection, then gains [D], then anything else."""
     width = tensors[1].numel()
     return unfit_dtype(*tensors) or ("" if width in WIDTHS else f"head width {width} is none of {WIDTHS}")
 
 
-def _check(qkv: Tensor, gq: Tensor, gk: Tensor, cos: Tensor, sin: Tensor, heads: int, kv_heads: int) -> None:
+def check_projection(qkv: Tensor, gq: Tensor, gk: Tensor, cos: Tensor, sin: Tensor, heads: int, kv_heads: int) -> None:
+    """Raise a ValueError unless the tensors of `qk_norm_rope` fit each other."""
     if qkv.dim() != 3:
         raise ValueError(f"qkv must be [batch, tokens, all heads * width], got {list(qkv.shape)}")
     if heads < 1 or kv_heads < 1 or heads % kv_heads:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from .dispatch import decide
-from .qk_norm import _check, _unfit, qk_norm_rope, qk_norm_rope_reference
-from .ring import RingCache, _append, refuse_gradients
+from .qk_norm import check_projection, qk_norm_rope, qk_norm_rope_reference, unfit_projection
+from .ring import RingCache, append_frames, refuse_gradients
 
 
 def qk_norm_rope_append(qkv: Tensor, gq: Tensor, gk: Tensor, cos: Tensor, sin: Tensor, cache: RingCache, *, heads: int,
@@ -36,7 +36,7 @@ def qk_norm_rope_append(qkv: Tensor, gq: Tensor, gk: Tensor, cos: Tensor, sin: T
         ValueError: if shapes, dtypes or devices do not fit each other or the cache, which then is as it was.
         RuntimeError: if an input requires a gradient while gradients are recorded.
     """
-    _check(qkv, gq, gk, cos, sin, heads, cache.kv_heads)
+    check_projection(qkv, gq, gk, cos, sin, heads, cache.kv_heads)
     _check_cache(qkv, gq, cache)
     refuse_gradients(qkv, gq, gk)
     run = qk_norm_rope_append_op if torch.compiler.is_compiling() else _run  # calling an operator takes 30 us
@@ -55,7 +55,7 @@ def qk_norm_rope_append_reference(qkv: Tensor, gq: Tensor, gk: Tensor, cos: Tens
 def _run(qkv: Tensor, gq: Tensor, gk: Tensor, cos: Tensor, sin: Tensor, cache_k: Tensor, cache_v: Tensor,
          k_scale: Tensor | None, v_scale: Tensor | None, count: Tensor, heads: int, sinks: int, eps: float) -> Tensor:
     """`qk_norm_rope_append` on plain tensors, checked; those of the cache as in `kernels.ring.ring_append`."""
-    unfit = _unfit(qkv, gq, gk, cos, sin)
+    unfit = unfit_projection(qkv, gq, gk, cos, sin)
     if cache_k.dtype == torch.float64:
         unfit = "no triton kernel computes in torch.float64"
     if decide(qkv.device, unfit).backend == "triton":
@@ -65,8 +65,8 @@ def _run(qkv: Tensor, gq: Tensor, gk: Tensor, cos: Tensor, sin: Tensor, cache_k:
         count += qkv.shape[1] // cache_k.shape[2]
         return q
     q, k, v = qk_norm_rope(qkv, gq, gk, cos, sin, heads=heads, kv_heads=cache_k.shape[3], eps=eps)
-    _append(k, v, cache_k, cache_v, k_scale, v_scale, count, sinks)
-    return q
+    append_frames(k, v, cache_k, cache_v, k_scale, v_scale, count, sinks)
+    return q.contiguous()
 
 
 qk_norm_rope_append_op = torch.library.custom_op(

@@ -77,7 +77,7 @@ class RingCache:
         """
         self.check_tokens(k=k, v=v)
         refuse_gradients(k, v)
-        run = ring_append if torch.compiler.is_compiling() else _append  # calling an operator takes 30 us
+        run = ring_append if torch.compiler.is_compiling() else append_frames  # calling an operator takes 30 us
         run(k, v, self.k, self.v, self.k_scale, self.v_scale, self.count, self.sinks)
 
     def reset(self, mask: Tensor | None = None) -> None:
@@ -157,8 +157,8 @@ def quantised(x: Tensor) -> tuple[Tensor, Tensor]:
     return (x * factor[..., None] + 0.5).floor().to(torch.int8), most / 127
 
 
-def _append(k: Tensor, v: Tensor, cache_k: Tensor, cache_v: Tensor, k_scale: Tensor | None, v_scale: Tensor | None,
-            count: Tensor, sinks: int) -> None:
+def append_frames(k: Tensor, v: Tensor, cache_k: Tensor, cache_v: Tensor, k_scale: Tensor | None,
+                  v_scale: Tensor | None, count: Tensor, sinks: int) -> None:
     """Commit n frames of every stream: see `RingCache.append`, which checks what comes here.
 
     Args:
@@ -183,7 +183,7 @@ def _append(k: Tensor, v: Tensor, cache_k: Tensor, cache_v: Tensor, k_scale: Ten
 
 
 ring_append = torch.library.custom_op(
-    "foreframe::ring_append", _append, mutates_args=("cache_k", "cache_v", "k_scale", "v_scale", "count"))
+    "foreframe::ring_append", append_frames, mutates_args=("cache_k", "cache_v", "k_scale", "v_scale", "count"))
 
 
 @ring_append.register_fake

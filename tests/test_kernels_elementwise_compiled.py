@@ -4,10 +4,7 @@ import pytest
 
 pytest.importorskip("triton")
 
-import sys
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
 from compiling import SHARED_LIMIT, build, build_for_amd
 
 from kernels import modulate_triton, qk_norm_triton

@@ -4,11 +4,8 @@ import pytest
 
 pytest.importorskip("triton")
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
 from compiling import SHARED_LIMIT, build, build_for_amd
 
 from kernels.launch import Shipped

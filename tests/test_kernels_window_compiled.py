@@ -1,15 +1,12 @@
 """Kernels of the ring cache and of attention to it, compiled for GPUs that are not there."""
 
 import re
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 pytest.importorskip("triton")
 
-sys.path.insert(0, str(Path(__file__).parent))
 from compiling import SHARED_LIMIT, build, build_for_amd
 
 from kernels import ring_triton, window_attention_triton

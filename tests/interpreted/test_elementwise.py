@@ -1,18 +1,14 @@
 """Fused elementwise kernels against float64 references, in triton's interpreter."""
 
-import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from guarded import guarded, relative_rms, unharmed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
-
-sys.path.insert(0, str(Path(__file__).parent))
-from guarded import guarded, relative_rms, unharmed
 
 from kernels import modulate_triton, qk_norm_triton, rotation_tables
 from kernels.modulate import adaln_modulate, adaln_modulate_reference, gated_residual, gated_residual_reference

@@ -1,16 +1,12 @@
 """The triton kernels of frame_attention against float64 references: values, gradients, and what must not be touched."""
 
-import sys
-from pathlib import Path
 
 import pytest
 import torch
+from guarded import guarded, relative_rms, unharmed
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
-
-sys.path.insert(0, str(Path(__file__).parent))
-from guarded import guarded, relative_rms, unharmed
 
 from kernels.frame_attention import frame_attention, frame_attention_reference, frame_attention_tf
 

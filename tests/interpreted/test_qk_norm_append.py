@@ -1,21 +1,17 @@
 """The kernel that norms, rotates and appends, against a float64 reference and the two kernels it replaces."""
 
 import os
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 import triton
 import triton.language as tl
+from guarded import GUARD, guarded, relative_rms, unharmed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
-
-sys.path.insert(0, str(Path(__file__).parent))
-from guarded import GUARD, guarded, relative_rms, unharmed
 
 from kernels import qk_norm_append_triton
 from kernels.qk_norm import qk_norm_rope

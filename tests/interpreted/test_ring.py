@@ -1,16 +1,12 @@
 """The kernel that writes frames into a ring cache, against torch's path."""
 
 import os
-import sys
-from pathlib import Path
 
 import pytest
 import torch
+from guarded import guarded, unharmed
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-sys.path.insert(0, str(Path(__file__).parent))
-from guarded import guarded, unharmed
 
 from kernels.ring import RingCache
 from kernels.ring_triton import write

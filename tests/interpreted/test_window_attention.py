@@ -1,16 +1,12 @@
 """The kernel of attention to a ring cache against the definition in float64."""
 
-import sys
-from pathlib import Path
 
 import pytest
 import torch
+from guarded import guarded, relative_rms, unharmed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
-
-sys.path.insert(0, str(Path(__file__).parent))
-from guarded import guarded, relative_rms, unharmed
 
 from kernels import axial_angles, rotation_tables
 from kernels.ring import RingCache
