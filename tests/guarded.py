@@ -21,6 +21,7 @@ def unharmed(buffer: Tensor) -> bool:
 
 
 def relative_rms(got: Tensor, wanted: Tensor) -> float:
-    """Root mean square of the difference over that of what is wanted, which counts as 0.1 at least; in float64."""
+    """Root mean square of the difference over that of what is wanted, or as it is where that is zero; in float64."""
     got, wanted = got.detach().double(), wanted.detach().double()
-    return float((got - wanted).square().mean().sqrt() / wanted.square().mean().sqrt().clamp(min=0.1))
+    size = float(wanted.square().mean().sqrt())
+    return float((got - wanted).square().mean().sqrt()) / (size if size > 1e-6 else 1.0)
