@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from .dispatch import decide
-from .frame_attention_torch import backward_torch, forward_torch
+from .frame_attention_torch import backward_torch, forward_torch, one_call_is_faster
 from .frame_mask import frame_mask, teacher_mask
 
 
@@ -148,11 +148,11 @@ def _compute(q: Tensor, k: Tensor, v: Tensor, starts: Tensor | None, P: int, win
         from .frame_attention_launch import forward_triton
 
         return forward_triton(q, k, v, starts, P, window, sinks, teacher, scale)
-    gathered = backend == "torch" and q.device.type == "cpu"
+    on_cpu = backend == "torch" and q.device.type == "cpu"
     mask = None
-    if not gathered or sinks or starts is not None:  # windows of equal length need none
+    if not on_cpu or sinks or starts is not None or one_call_is_faster(q.shape[1] // P, P, window):
         mask = _mask(q.shape[1] // P, window, sinks, starts, teacher, q.device)
-    if gathered:
+    if on_cpu:
         return forward_torch(q, k, v, mask, P, window, teacher, scale)
     assert mask is not None
     return _dense(q, k, v, mask, P, scale)
@@ -177,11 +177,11 @@ def _backward(grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: T
         from .frame_attention_launch import backward_triton
 
         return backward_triton(grad, q, k, v, out, lse, starts, P, window, sinks, teacher, scale)
-    gathered = backend == "torch" and q.device.type == "cpu"
+    on_cpu = backend == "torch" and q.device.type == "cpu"
     mask = None
-    if not gathered or sinks or starts is not None:
+    if not on_cpu or sinks or starts is not None or one_call_is_faster(q.shape[1] // P, P, window):
         mask = _mask(q.shape[1] // P, window, sinks, starts, teacher, q.device)
-    if gathered:
+    if on_cpu:
         return backward_torch(grad, q, k, v, out, lse, mask, P, window, teacher, scale)
     assert mask is not None
     return _dense_backward(grad, q, k, v, mask, P, scale)

@@ -1,5 +1,7 @@
 """frame_attention: the mask against a second definition, torch's path against the reference, gradients, compilers."""
 
+import sys
+
 import pytest
 import torch
 from torch import Tensor
@@ -7,6 +9,12 @@ from torch import Tensor
 from kernels.frame_attention import frame_attention, frame_attention_reference, frame_attention_tf
 
 P = 3
+
+
+@pytest.fixture(params=[False, True], ids=["gathered", "one call"])
+def one_call(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways on a CPU, whatever the sizes."""
+    monkeypatch.setattr(sys.modules["kernels.frame_attention"], "one_call_is_faster", lambda *sizes: request.param)
 
 
 def inputs(frames: int, heads: int = 4, kv_heads: int = 4, dtype: torch.dtype = torch.float64) -> list[Tensor]:
@@ -23,7 +31,7 @@ def by_hand(q: Tensor, k: Tensor, v: Tensor, sees, b: int, n: int, h: int) -> Te
 
 
 @pytest.mark.parametrize(("window", "sinks"), [(1, 0), (2, 0), (3, 1), (9, 0), (2, 2)])
-def test_a_frame_sees_its_window_and_the_sinks(window: int, sinks: int) -> None:
+def test_a_frame_sees_its_window_and_the_sinks(window: int, sinks: int, one_call: None) -> None:
     q, k, v = inputs(5, 4, 2)
     whole = frame_attention(q, k, v, P, window=window, sinks=sinks)
     for n in range(5 * P):
@@ -32,7 +40,7 @@ def test_a_frame_sees_its_window_and_the_sinks(window: int, sinks: int) -> None:
 
 
 @pytest.mark.parametrize(("window", "sinks"), [(1, 0), (2, 0), (3, 1), (9, 0)])
-def test_noisy_frames_see_the_clean_ones_before_them_and_themselves(window: int, sinks: int) -> None:
+def test_noisy_frames_see_the_clean_ones_before_them_and_themselves(window: int, sinks: int, one_call: None) -> None:
     q, k, v = inputs(8)
 
     def sees(f: int, g: int) -> bool:
@@ -61,7 +69,7 @@ CASES = [{"window": 2}, {"window": 1}, {}, {"window": 2, "sinks": 1}, {"window":
 
 @pytest.mark.parametrize("settings", CASES)
 @pytest.mark.parametrize("teacher", [False, True])
-def test_gradients(settings: dict, teacher: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gradients(settings: dict, teacher: bool, one_call: None, monkeypatch: pytest.MonkeyPatch) -> None:
     function = frame_attention_tf if teacher else frame_attention
     for backend in ("auto", "reference"):
         monkeypatch.setenv("KERNELS", backend)
@@ -72,7 +80,7 @@ def test_gradients(settings: dict, teacher: bool, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize("settings", CASES)
 @pytest.mark.parametrize("teacher", [False, True])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_torch_path_equals_the_reference(settings: dict, teacher: bool, dtype: torch.dtype) -> None:
+def test_torch_path_equals_the_reference(settings: dict, teacher: bool, dtype: torch.dtype, one_call: None) -> None:
     function, limit = (frame_attention_tf if teacher else frame_attention), 1e-6 if dtype == torch.float32 else 1e-2
     q, k, v = inputs(6, 4, 2, dtype)
     wanted = frame_attention_reference(q.double(), k.double(), v.double(), P, teacher=teacher, **settings)
@@ -80,7 +88,7 @@ def test_torch_path_equals_the_reference(settings: dict, teacher: bool, dtype: t
     assert out.dtype == dtype and torch.allclose(out.double(), wanted, atol=limit)
 
 
-def test_the_future_changes_nothing_bit_for_bit() -> None:
+def test_the_future_changes_nothing_bit_for_bit(one_call: None) -> None:
     q, k, v = inputs(4, dtype=torch.float32)
     before = frame_attention(q, k, v, P, window=3)
     for x in (q, k, v):
