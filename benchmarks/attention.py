@@ -29,6 +29,8 @@ from world_model.flops import peak_flops
 
 from .attention_cases import Case, cpu_cases, gpu_cases
 from .contenders import CONTENDERS, Absent, Inputs
+from .surroundings import Row
+from .surroundings import rows as surroundings
 
 
 @dataclass(kw_only=True)
@@ -116,6 +118,18 @@ def measure(case: Case, config: AttentionConfig, rates: dict[str, float], dtype:
     return row
 
 
+def measure_around(row: Row, config: AttentionConfig, rates: dict[str, float]) -> dict[str, Any]:
+    """Times of all ways of a row that is not attention; their floor is bytes alone."""
+    floor = 1000 * row.nbytes / rates["bytes"]
+    print(f"{row.name}: floor {floor:.4f} ms")
+    result: dict[str, Any] = {"name": row.name, "floor_ms": floor}
+    for name, run in row.ways.items():
+        half, most = milliseconds(run, config.seconds, torch.device(config.device))
+        result[name] = {"p50_ms": half, "p95_ms": most}
+        print(f"  {name:13s} p50 {half:9.4f} ms  p95 {most:9.4f} ms  {half / result['ours']['p50_ms']:6.2f} x ours")
+    return result
+
+
 def rates_of(device: torch.device, dtype: torch.dtype) -> dict[str, float]:
     """FLOP per second of a large matrix product, bytes per second of a large copy."""
     x = torch.empty(2**28 if device.type == "cuda" else 2**25, dtype=torch.int8, device=device)
@@ -158,7 +172,8 @@ def run(config: AttentionConfig) -> dict[str, Any]:
           f"({decision.reason}); {rates['flops'] / 1e12:.2f} TFLOP/s, {rates['bytes'] / 1e9:.1f} GB/s")
     cases = [case for case in (gpu_cases() if device.type == "cuda" else cpu_cases()) if config.only in case.name]
     rows = [measure(case, config, rates, dtype) for case in cases]
-    report = head | {"rows": rows}
+    around = [measure_around(row, config, rates) for row in surroundings(device, dtype) if config.only in row.name]
+    report = head | {"rows": rows, "around": around}
     out = Path(config.out)
     out.mkdir(parents=True, exist_ok=True)
     (out / "attention.json").write_text(json.dumps(report, indent=1) + "\n")

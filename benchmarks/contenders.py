@@ -9,7 +9,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kernels import RingCache, axial_angles, frame_attention, frame_attention_tf, rotation_tables, window_attention
+from kernels import (
+    RingCache,
+    apply_rope,
+    axial_angles,
+    frame_attention,
+    frame_attention_tf,
+    rotation_tables,
+    window_attention,
+)
 
 from .attention_cases import Case
 
@@ -133,8 +141,27 @@ def varlen_paged(given: Inputs) -> Callable[[], Tensor]:
     return attend
 
 
+def rerope(given: Inputs) -> Callable[[], Tensor]:
+    """Positions relative to the window as others have them: all keys rotated in every step, then torch's attention."""
+    case = given.case
+    if not case.rope:
+        raise Absent("for rows with rotation in time")
+    times = torch.arange(case.cached + case.frames, device=given.q.device).repeat_interleave(case.P)[:, None]
+    cos, sin = rotation_tables(axial_angles(times, [case.width // 2]) * 0)
+    tables = [x[None, :, None] for x in (cos, sin)]
+    last = [x[:, -given.q.shape[1] :] for x in tables]
+    mask = given.mask() if case.frames > 1 else None
+
+    def attend() -> Tensor:
+        query, key = apply_rope(given.q, *last), apply_rope(given.keys, *tables)
+        query, key, value = (x.transpose(1, 2) for x in (query, key, given.values))
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=mask).transpose(1, 2)
+
+    return attend
+
+
 CONTENDERS = {"ours": ours, "sdpa+mask": sdpa_masked, "sdpa, all": sdpa_unmasked, "flex": flex_cached,
-              "flex rebuilt": flex_rebuilt, "varlen paged": varlen_paged}
+              "flex rebuilt": flex_rebuilt, "varlen paged": varlen_paged, "re-rope": rerope}
 
 
 def _sdpa(given: Inputs, mask: Tensor | None) -> Tensor:

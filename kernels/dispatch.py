@@ -1,7 +1,7 @@
 """Which implementation of a kernel runs: decided here alone, and said why.
 
 Three exist of each: `reference`, the definition, slow and obviously right; `torch`, composed of torch's own operators,
-the fast one on a CPU; `triton`, ours, for GPUs. The environment variable KERNELS=reference or KERNELS=triton overrides
+the fast one on a CPU; `triton`, ours, for GPUs. The environment variable KERNELS=reference, torch or triton overrides
 the choice. With TRITON_INTERPRET=1 (set before anything is imported) triton kernels run on a CPU, slowly: for tests.
 """
 
@@ -35,10 +35,10 @@ def decide(device: torch.device | str, unfit: str = "") -> Decision:
         ValueError: if KERNELS names no implementation, or asks for triton where it cannot run.
     """
     wish = os.environ.get("KERNELS", "auto") or "auto"
-    if wish not in ("auto", "reference", "triton"):
-        raise ValueError(f"KERNELS must be reference, triton or auto, got {wish!r}")
-    if wish == "reference":
-        return Decision("reference", "KERNELS=reference")
+    if wish not in ("auto", *BACKENDS):
+        raise ValueError(f"KERNELS must be reference, torch, triton or auto, got {wish!r}")
+    if wish in ("reference", "torch"):
+        return Decision(wish, f"KERNELS={wish}")
     obstacle = unfit or _obstacle(torch.device(device).type)
     if wish == "triton":
         if obstacle:

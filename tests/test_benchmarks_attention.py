@@ -9,6 +9,7 @@ import torch
 from benchmarks.attention import AttentionConfig, error, run
 from benchmarks.attention_cases import Case, cpu_cases, gpu_cases
 from benchmarks.contenders import CONTENDERS, Absent, Inputs
+from benchmarks.surroundings import rows as surroundings
 
 CASES = [
     Case(name="clip", kind="train", batch=1, frames=4, P=3, heads=2, width=8, window=2, sinks=1),
@@ -24,7 +25,7 @@ def test_every_way_computes_the_same_but_the_one_that_sees_all(case: Case) -> No
         try:
             found = error(given, build(given)())
         except Absent:
-            assert name.startswith(("flex", "varlen"))
+            assert name.startswith(("flex", "varlen", "re-rope"))
             continue
         assert (found < 1e-5) == (name != "sdpa, all"), name
 
@@ -42,12 +43,22 @@ def test_costs_are_those_of_visible_pairs() -> None:
 
 def test_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr("benchmarks.attention.cpu_cases", lambda: CASES)
-    run(AttentionConfig(device="cpu", seconds=0.01, only="clip", out=str(tmp_path)))
+    run(AttentionConfig(device="cpu", seconds=0.01, only="cl", out=str(tmp_path)))
     report = json.loads((tmp_path / "attention.json").read_text())
     assert [row["case"]["name"] for row in report["rows"]] == ["clip"]
     assert report["rows"][0]["ours"]["p50_ms"] > 0 and "absent" in report["rows"][0]["flex"]
     assert (tmp_path / "attention.png").stat().st_size > 1000
     assert "ours: torch (triton kernels need a CUDA device" in capsys.readouterr().out
+
+
+def test_every_row_around_attention_runs() -> None:
+    names = []
+    for row in surroundings(torch.device("cpu"), torch.float32):
+        names.append(row.name[:2])
+        for way in row.ways.values():
+            way()
+        assert row.nbytes > 0 and "ours" in row.ways
+    assert names == ["E1", "E2", "E2", "I8", "M1"]
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is one")

@@ -24,6 +24,8 @@ def test_a_gpu_runs_triton_unless_the_tensors_do_not_fit(monkeypatch: pytest.Mon
 def test_the_environment_overrides(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KERNELS", "reference")
     assert decide("cuda").backend == "reference"
+    monkeypatch.setenv("KERNELS", "torch")
+    assert decide("cuda").backend == "torch"
     monkeypatch.setenv("KERNELS", "triton")
     with pytest.raises(ValueError, match=r"KERNELS=triton cannot be obeyed: .*CUDA device.*unset KERNELS"):
         decide("cpu")
@@ -31,7 +33,7 @@ def test_the_environment_overrides(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("triton")
     assert decide("cpu").backend == "triton"
     monkeypatch.setenv("KERNELS", "fast")
-    with pytest.raises(ValueError, match="KERNELS must be reference, triton or auto, got 'fast'"):
+    with pytest.raises(ValueError, match="KERNELS must be reference, torch, triton or auto, got 'fast'"):
         decide("cpu")
 
 
