@@ -21,7 +21,10 @@ def unharmed(buffer: Tensor) -> bool:
 
 
 def relative_rms(got: Tensor, wanted: Tensor) -> float:
-    """Root mean square of the difference over that of what is wanted, or as it is where that is zero; in float64."""
+    """Root mean square of the difference over that of what is wanted, in float64.
+
+    What is wanted counts as 0.1 at least, and as 1 where it is zero throughout: inputs are of that size.
+    """
     got, wanted = got.detach().double(), wanted.detach().double()
     size = float(wanted.square().mean().sqrt())
-    return float((got - wanted).square().mean().sqrt()) / (size if size > 1e-6 else 1.0)
+    return float((got - wanted).square().mean().sqrt()) / (max(size, 0.1) if size > 1e-12 else 1.0)
