@@ -79,9 +79,10 @@ def report(config: BenchmarkConfig) -> None:
         env = WorldEnv(world, device=config.device, passes=config.passes)
         step_times_ms(env, config.warmup, config.seed)
         times = step_times_ms(env, config.steps, config.seed)
+        kept = " with the tokens of the first" if env.world.sampler.reuse else ""
         print(
             f"{env.name}: p50 {np.percentile(times, 50):.1f} ms, p99 {np.percentile(times, 99):.1f} ms, "
-            f"{1000 / times.mean():.1f} steps/s, {env.passes} passes, {gflop_per_step(env):.2f} GFLOP per step, "
+            f"{1000 / times.mean():.1f} steps/s, {env.passes} passes{kept}, {gflop_per_step(env):.2f} GFLOP per step, "
             f"frames {'x'.join(map(str, env.world.observation_shape))}"
         )
     if not config.worlds:

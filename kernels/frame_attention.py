@@ -9,9 +9,9 @@ a clip is given twice, clean frames 0..T-1 then noisy frames 1..T (teacher forci
 of ACDiT, arXiv:2412.07720): clean frames attend as above; noisy frame f sees the clean frames before it under the same
 rule, and itself.
 
-No mask exists outside of the reference: what a frame sees is one or two runs of neighbouring tokens, known by
-arithmetic. The triton kernels walk those runs with an online softmax (FlashAttention-2, arXiv:2307.08691), backward
-without atomics. On a CPU each frame's window is gathered and torch's attention takes one frame at a time.
+What a frame sees is at most three runs of neighbouring tokens, known by arithmetic. The triton kernels walk those runs
+without a mask, with an online softmax (FlashAttention-2, arXiv:2307.08691), backward without atomics. On a CPU torch's
+attention takes each frame's gathered window or, where frames are small or windows unequal, everything under a mask.
 """
 
 from typing import Any
@@ -148,14 +148,17 @@ def _compute(q: Tensor, k: Tensor, v: Tensor, starts: Tensor | None, P: int, win
         from .frame_attention_launch import forward_triton
 
         return forward_triton(q, k, v, starts, P, window, sinks, teacher, scale)
-    on_cpu = backend == "torch" and q.device.type == "cpu"
-    mask = None
-    if not on_cpu or sinks or starts is not None or one_call_is_faster(q.shape[1] // P, P, window):
-        mask = _mask(q.shape[1] // P, window, sinks, starts, teacher, q.device)
-    if on_cpu:
-        return forward_torch(q, k, v, mask, P, window, teacher, scale)
-    assert mask is not None
-    return _dense(q, k, v, mask, P, scale)
+    frames = q.shape[1] // P
+    if backend == "torch" and q.device.type == "cpu":
+        one = _in_one(frames, P, window, sinks, starts)
+        whole = _mask(frames, window, sinks, starts, teacher, q.device) if one else None
+        return forward_torch(q, k, v, whole, P, window, teacher, scale)
+    return _dense(q, k, v, _mask(frames, window, sinks, starts, teacher, q.device), P, scale)
+
+
+def _in_one(frames: int, P: int, window: int, sinks: int, starts: Tensor | None) -> bool:
+    """Whether a CPU makes one call under a mask: windows are unequal, or gathering them does not pay."""
+    return bool(sinks) or starts is not None or one_call_is_faster(frames, P, window)
 
 
 _forward = torch.library.custom_op("foreframe::frame_attention", _compute, mutates_args=())
@@ -177,14 +180,12 @@ def _backward(grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: T
         from .frame_attention_launch import backward_triton
 
         return backward_triton(grad, q, k, v, out, lse, starts, P, window, sinks, teacher, scale)
-    on_cpu = backend == "torch" and q.device.type == "cpu"
-    mask = None
-    if not on_cpu or sinks or starts is not None or one_call_is_faster(q.shape[1] // P, P, window):
-        mask = _mask(q.shape[1] // P, window, sinks, starts, teacher, q.device)
-    if on_cpu:
-        return backward_torch(grad, q, k, v, out, lse, mask, P, window, teacher, scale)
-    assert mask is not None
-    return _dense_backward(grad, q, k, v, mask, P, scale)
+    frames = q.shape[1] // P
+    if backend == "torch" and q.device.type == "cpu":
+        one = _in_one(frames, P, window, sinks, starts)
+        whole = _mask(frames, window, sinks, starts, teacher, q.device) if one else None
+        return backward_torch(grad, q, k, v, out, lse, whole, P, window, teacher, scale)
+    return _dense_backward(grad, q, k, v, _mask(frames, window, sinks, starts, teacher, q.device), P, scale)
 
 
 @_backward.register_fake

@@ -8,7 +8,7 @@ import triton
 from torch import Tensor
 
 from .frame_attention_triton import dkdv_kernel, dq_kernel, forward_kernel
-from .launch import LOG2E, TRITON_TYPES, Shipped, Tile, launchable, with_device
+from .launch import LOG2E, TRITON_TYPES, Shipped, Tile, launchable, precision_of, with_device
 
 _SMALL = Tile(32, 32, 4, 2)  # frames of up to 32 tokens
 _FULL = {  # (kernel, head width): rows of this program, columns walked over, warps, stages; on sm_80 and on sm_90
@@ -40,9 +40,8 @@ def _arch(x: Tensor) -> int:
 
 
 def _constants(tile: Tile, width: int, dtype: torch.dtype, P: int, teacher: bool) -> dict[str, Any]:
-    tf32 = dtype == torch.float32 and torch.backends.cuda.matmul.allow_tf32
     return {"D": width, "ROWS": tile.rows, "COLS": tile.cols, "TEACHER": teacher, "RAGGED": P % tile.cols != 0,
-            "PRECISION": "tf32" if tf32 else "ieee"}
+            "PRECISION": precision_of(dtype)}
 
 
 def forward_triton(q: Tensor, k: Tensor, v: Tensor, starts: Tensor | None, P: int, window: int, sinks: int,

@@ -26,19 +26,20 @@ class _Part(NamedTuple):
 
 
 def compute_dtype(x: Tensor) -> torch.dtype:
-    """What attention is fastest in: without AMX torch's bfloat16 kernel is slower than float32.
+    """What torch's attention is fastest in: on a CPU without AMX its bfloat16 kernel is slower than float32.
 
     (40 frames of 20 queries and 360 keys, forward and backward: 68 against 48 ms on an AMD EPYC.)
     """
-    slow = x.dtype in (torch.bfloat16, torch.float16) and not torch.cpu._is_amx_tile_supported()
-    return torch.float32 if slow else x.dtype
+    if x.device.type != "cpu" or x.dtype not in (torch.bfloat16, torch.float16):
+        return x.dtype
+    return x.dtype if torch.cpu._is_amx_tile_supported() else torch.float32
 
 
 def one_call_is_faster(frames: int, P: int, window: int) -> bool:
     """Whether one call under a dense mask beats gathered windows.
 
-    Measured by benchmarks.attention, forward and backward, two cores: 71 against 104 ms for a window of 18 frames of 20
-    tokens, 66 against 48 ms for one of 8 frames of 64 tokens.
+    Measured by benchmarks.attention before this rule, forward and backward, two cores: 71 against 104 ms for a window
+    of 18 frames of 20 tokens, 66 against 48 ms for one of 8 frames of 64 tokens.
     """
     return window > 1 and P < 32 and frames <= 4 * window
 

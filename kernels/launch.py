@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -47,7 +47,7 @@ class Shipped:
     """whether loads of the main loop must be asynchronous copies"""
     arches: tuple[int, ...] = (80, 90)
     """CUDA architectures it is chosen on"""
-    divisible: tuple[str, ...] = field(default=())
+    divisible: tuple[str, ...] = ()
     """int arguments that are multiples of 16 whenever tiles are full: strides"""
 
 
@@ -56,6 +56,12 @@ def launchable(*tensors: Tensor) -> tuple[Tensor, ...]:
     if not interpreting():
         return tensors
     return tuple(x.float() if x.dtype == torch.bfloat16 else x for x in tensors)
+
+
+def precision_of(dtype: torch.dtype) -> str:
+    """How products are taken: float32 exactly, unless torch is told that TensorFloat-32 will do."""
+    exact = dtype != torch.float32 or torch.get_float32_matmul_precision() == "highest"
+    return "ieee" if exact else "tf32"
 
 
 def with_device(x: Tensor, launch: Callable[[], None]) -> None:

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .frame_attention_torch import compute_dtype
 from .ring import ring_positions
 from .rope import apply_rope
 
@@ -88,7 +89,7 @@ def _joined(cached: Tensor, scale: Tensor | None, fresh: Tensor, rows: list[int]
     if scale is not None:
         held = [_dequantised(*pair) for pair in zip(held[: len(runs)], held[len(runs) :], strict=True)]
     whole = torch.cat([*held, fresh.reshape(fresh.shape[0], -1, *cached.shape[2:])], 1)
-    work = _fastest(fresh)
+    work = compute_dtype(fresh)
     return whole if whole.dtype == work else whole.to(work)
 
 
@@ -107,12 +108,6 @@ def _masked(q: Tensor, k: Tensor, v: Tensor, cache_k: Tensor, cache_v: Tensor, k
         flight = seen.sum(1, keepdim=True) + torch.arange(query.shape[1], device=q.device)
         query, keys = _rotated(query, keys, tables, flight, torch.cat([positions.clamp(min=0), flight], 1))
     return _framewise(query, keys, values, seen, causal, scale).to(q.dtype)
-
-
-def _fastest(x: Tensor) -> torch.dtype:
-    """What to compute in: torch's bfloat16 attention is slower than float32 on CPUs without AMX."""
-    slow = x.dtype == torch.bfloat16 and x.device.type == "cpu" and not torch.cpu._is_amx_tile_supported()
-    return torch.float32 if slow else x.dtype
 
 
 def _dequantised(x: Tensor, scale: Tensor | None) -> Tensor:

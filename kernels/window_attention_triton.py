@@ -11,7 +11,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .launch import LOG2E, TRITON_TYPES, Shipped, Tile, launchable, with_device
+from .launch import LOG2E, TRITON_TYPES, Shipped, Tile, launchable, precision_of, with_device
 
 COMBINE_ROWS = 32
 COMBINE_WARPS = 4
@@ -219,9 +219,8 @@ def _constants(tile: Tile, tokens: int, width: int, group: int, dtype: torch.dty
                int8: bool, split: bool) -> dict[str, object]:
     """Compile-time constants of `attend`."""
     cols = max(16, min(tile.cols, triton.next_power_of_2(tokens)) if rope else tile.cols)
-    exact = dtype != torch.float32 or torch.get_float32_matmul_precision() == "highest"
     return {"P": tokens, "D": width, "GROUP": group, "ROWS": tile.rows, "COLS": cols, "CAUSAL": causal, "ROPE": rope,
-            "INT8": int8, "SPLIT": split, "PRECISION": "ieee" if exact else "tf32"}
+            "INT8": int8, "SPLIT": split, "PRECISION": precision_of(dtype)}
 
 
 def _splits(programs: int, capacity: int, device: torch.device) -> int:

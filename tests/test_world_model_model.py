@@ -145,6 +145,15 @@ def test_the_cache_never_grows() -> None:
     assert cache.nbytes == size
 
 
+def test_tables_made_while_drawing_can_be_trained_with() -> None:
+    config = tiny(height=12)  # sizes that no other test has made tables for
+    model, (x, levels, actions) = random_model(config), random_clip(config, 2)
+    with torch.inference_mode():
+        model(x, levels, actions)
+    model(x, levels, actions)[0].sum().backward()
+    assert model.blocks[0].qkv.weight.grad is not None
+
+
 def test_sizes_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match="patch must be two even numbers that divide the picture 8x12, got \\[3, 4\\]"):
         tiny(patch=[3, 4])

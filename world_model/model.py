@@ -197,4 +197,3 @@ def _damped(x: Tensor, levels: Tensor) -> Tensor:
     all are projected to one token. The decoder, which looks pixel by pixel, reads noise as it is.
     """
     return x * (1 - 0.9 * levels.to(x.dtype))[..., None, None, None]
-

@@ -40,6 +40,6 @@ class Rotation:
 
 @lru_cache(maxsize=256)
 def _tables(times: tuple[int, ...], rows: int, cols: int, planes: tuple[int, ...], device: torch.device) -> Tables:
-    axes = torch.tensor(times), torch.arange(rows), torch.arange(cols)
-    cos, sin = rotation_tables(axial_angles(torch.cartesian_prod(*axes).to(device), list(planes)))
-    return cos, sin
+    with torch.inference_mode(False):  # kept: training must be able to use what a rollout has made
+        axes = torch.tensor(times), torch.arange(rows), torch.arange(cols)
+        return rotation_tables(axial_angles(torch.cartesian_prod(*axes).to(device), list(planes)))
