@@ -7,7 +7,6 @@ import numpy as np
 
 from . import notes
 from .episode_data import EpisodeData
-from .layout import TEXT
 from .recording import Recording
 from .schema import Extra
 from .spaces import space_card
@@ -22,7 +21,7 @@ def recording_card(recording: Recording) -> dict[str, Any]:
         "meta": portable_meta(recording.meta),
         "observation_space": space_card(recording.observation_space),
         "action_space": space_card(recording.action_space),
-        "extras": {name: _extra_card(recording, name) for name in recording.extras},
+        "extras": extra_cards(recording),
         "fps": recording.fps,
     }
 
@@ -34,9 +33,15 @@ def portable_meta(meta: Mapping[str, Any]) -> dict[str, Any]:
     return kept if "origin" in kept or not origin else {**kept, "origin": origin}
 
 
+def extra_cards(recording: Recording) -> dict[str, dict[str, Any]]:
+    """What a recording's extras are, by name; also where it was not noted."""
+    return {name: _extra_card(recording, name) for name in recording.extras}
+
+
 def extras_of(card: Mapping[str, Any]) -> dict[str, Extra]:
     """The extras that a recording's card lists."""
-    return {name: Extra(e["dtype"], tuple(e["shape"]), e["unit"], e["description"]) for name, e in card["extras"].items()}
+    return {name: Extra(extra["dtype"], tuple(extra["shape"]), extra["unit"], extra["description"])
+            for name, extra in card["extras"].items()}  # fmt: skip
 
 
 def episode_card(data: EpisodeData) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -58,7 +63,6 @@ def episode_notes(card: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> 
 def _extra_card(recording: Recording, name: str) -> dict[str, Any]:
     noted = recording.meta.get("extras")
     known = noted.get(name, {}) if isinstance(noted, dict) else {}
-    values = recording.extra(name)
-    dtype = TEXT if values.dtype.kind in "OU" else str(values.dtype)
-    return {"dtype": dtype, "shape": list(values.shape[1:]), "unit": known.get("unit", ""),
+    field = recording.fields[name]
+    return {"dtype": field.dtype, "shape": list(field.shape), "unit": known.get("unit", ""),
             "description": known.get("description", "")}  # fmt: skip

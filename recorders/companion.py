@@ -31,7 +31,7 @@ class Companion:
         """Note an episode's seed, options, meta and arrays; its steps are the other format's."""
         card, arrays = episode_card(data)
         if arrays:
-            np.savez_compressed(self.folder / _arrays_name(len(self._episodes)), allow_pickle=False, **arrays)  # type: ignore[arg-type]
+            np.savez_compressed(self.folder / _arrays_name(len(self._episodes)), allow_pickle=False, **arrays)
         self._episodes.append(card)
 
     def close(self) -> None:

@@ -134,7 +134,7 @@ def _box(shape: tuple[int, ...], dtype: np.dtype[Any]) -> spaces.Box:
     if dtype.kind == "f":
         return spaces.Box(-np.inf, np.inf, shape, dtype.type)
     if dtype.kind == "b":
-        return spaces.Box(0, 1, shape, np.bool_)
+        return spaces.Box(0, 1, shape, np.bool_)  # type: ignore[arg-type]
     limits = np.iinfo(dtype)
     return spaces.Box(limits.min, limits.max, shape, dtype.type)
 

@@ -31,7 +31,7 @@ def is_picture_leaf(space: Space) -> bool:
 
 
 def to_columns(name: str, space: Space, values: Any) -> dict[str, np.ndarray | list[str]]:
-    """n values of a space as `Recording.read` gives them, as columns: arrays [n, ...], or lists of n strings.
+    """Values of a space as `Recording.read` gives them, as columns: arrays [n, ...], or lists of n strings.
 
     Text stays as it is; values of Sequence, Graph and OneOf become the JSON of `space.to_jsonable`.
     """

@@ -1,7 +1,7 @@
 """Recordings as LeRobot data sets, layout v3.0: https://huggingface.co/docs/lerobot/lerobot-dataset-v3.
 
-One row per step, as LeRobot has it: T rows for T actions. The observation after the last action has no row there, since a
-row needs an action; it is kept in `foreframe/final_observations.parquet`, which LeRobot's readers do not look at.
+One row per step, as LeRobot has it: T rows for T actions. The observation after the last action has no row there, since
+a row needs an action; it is kept in `foreframe/final_observations.parquet`, which LeRobot's readers do not look at.
 """
 
 import json
@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from .companion import FOLDER, Companion
 from .cards import extras_of
+from .companion import FOLDER, Companion
 from .episode_data import EpisodeData
 from .films import Mp4File, as_rgb, make_even
 from .layout import RecordingError
@@ -42,11 +42,12 @@ class LeRobotDataset:
     def __init__(self, folder: Path, card: dict[str, Any], fps: float, video: bool = False, task: str = "play") -> None:
         import_pyarrow()
         self.folder, self.fps, self.task = folder, fps, task
-        self._spaces = [space_from_card(card[f"{name}_space"]) for name in ("observation", "action")]
+        self._spaces = space_from_card(card["observation_space"]), space_from_card(card["action_space"])
         self._features = features_of(*self._spaces, extras_of(card), video)
         self._companion = Companion(folder, card)
         self._rows = _ParquetFiles(folder / "data")
-        self._films = {n: _FilmFiles(folder / "videos" / n, fps) for n, f in self._features.items() if f.dtype == "video"}
+        self._films = {name: _FilmFiles(folder / "videos" / name, fps)
+                       for name, feature in self._features.items() if feature.dtype == "video"}  # fmt: skip
         self._episodes: list[dict[str, Any]] = []
         self._statistics: list[dict[str, Statistics]] = []
         self._finals: list[dict[str, Any]] = []
@@ -75,14 +76,15 @@ class LeRobotDataset:
             **{f"stats/{n}/{key}": values for n, s in statistics.items() for key, values in as_lists(s).items()},
         })  # fmt: skip
         self._statistics.append(statistics)
-        self._finals.append({name: column[steps:] for name, column in columns.items() if name.startswith("observation")})
+        self._finals.append({name: c[steps:] for name, c in columns.items() if name.startswith("observation")})
         self._frames += steps
         self._companion.add(data)
 
     def close(self) -> None:
         """Finish the files."""
-        for files in (self._rows, *self._films.values()):
-            files.close()
+        self._rows.close()
+        for film in self._films.values():
+            film.close()
         _write_table(self.folder / "meta" / "episodes" / "chunk-000" / "file-000.parquet", self._episodes)
         _write_tasks(self.folder / "meta" / "tasks.parquet", [self.task])
         self._write_finals()
@@ -237,8 +239,8 @@ def _marks(data: EpisodeData) -> dict[str, np.ndarray]:
 
 def _index(episode: int, first: int, steps: int, fps: float) -> dict[str, np.ndarray]:
     frames = np.arange(steps)
-    return {"timestamp": (frames / fps).astype(np.float32), "frame_index": frames, "episode_index": np.full(steps, episode),
-            "index": first + frames, "task_index": np.zeros(steps, np.int64)}  # fmt: skip
+    return {"timestamp": (frames / fps).astype(np.float32), "frame_index": frames, "index": first + frames,
+            "episode_index": np.full(steps, episode), "task_index": np.zeros(steps, np.int64)}  # fmt: skip
 
 
 def _write_table(path: Path, rows: list[dict[str, Any]]) -> None:
@@ -258,8 +260,8 @@ def _write_tasks(path: Path, tasks: list[str]) -> None:
         return {"name": name, "field_name": field, "pandas_type": kind, "numpy_type": numpy_type, "metadata": None}
 
     index = "__index_level_0__"
-    note = {"index_columns": [index], "column_indexes": [], "pandas_version": "2.0.0",
-            "columns": [column("task_index", "task_index", "int64", "int64"), column(None, index, "unicode", "object")]}  # fmt: skip
+    columns = [column("task_index", "task_index", "int64", "int64"), column(None, index, "unicode", "object")]
+    note = {"index_columns": [index], "column_indexes": [], "pandas_version": "2.0.0", "columns": columns}
     table = pa.table({"task_index": list(range(len(tasks))), index: tasks})
     pq.write_table(table.replace_schema_metadata({"pandas": json.dumps(note)}), path)
 

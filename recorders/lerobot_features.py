@@ -1,7 +1,6 @@
 """The columns of a LeRobot data set: what they are called, what they hold, and how Arrow stores them."""
 
 import io
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,8 +64,8 @@ def features_of(observation_space: Space, action_space: Space, extras: dict[str,
     return features
 
 
-def arrow_column(feature: Feature, values: np.ndarray | Sequence[str]) -> Any:
-    """n rows of a feature as an Arrow array; pictures as PNG."""
+def arrow_column(feature: Feature, values: Any) -> Any:
+    """Rows of a feature as an Arrow array; pictures as PNG."""
     import pyarrow as pa
 
     if feature.dtype == "image":
@@ -86,7 +85,7 @@ def arrow_column(feature: Feature, values: np.ndarray | Sequence[str]) -> Any:
 
 
 def numpy_column(feature: Feature, column: Any) -> Any:
-    """Inverse of `arrow_column`: an array [n, *shape] or a list of strings.
+    """Inverse of `arrow_column`: an array [n, *shape], [n] for single values, or a list of strings.
 
     Args:
         feature: what it holds.
@@ -97,9 +96,10 @@ def numpy_column(feature: Feature, column: Any) -> Any:
     if feature.dtype == TEXT:
         return column.to_pylist()
     column = column.combine_chunks() if hasattr(column, "combine_chunks") else column
-    for _ in feature.shape if feature.shape != (1,) else ():
+    inner = feature.shape if feature.shape != (1,) else ()
+    for _ in inner:
         column = column.flatten()
-    return column.to_numpy(zero_copy_only=False).astype(feature.dtype, copy=False).reshape(-1, *feature.shape)
+    return column.to_numpy(zero_copy_only=False).astype(feature.dtype, copy=False).reshape(-1, *inner)
 
 
 def encode_png(picture: np.ndarray) -> bytes:

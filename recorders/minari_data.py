@@ -66,9 +66,9 @@ class MinariDataset:
                 options=_simple(data.options),
                 observations=data.observations,
                 actions=data.actions,
-                rewards=data.rewards,  # type: ignore[arg-type]
-                terminations=data.terminated,  # type: ignore[arg-type]
-                truncations=data.truncated,  # type: ignore[arg-type]
+                rewards=data.rewards,
+                terminations=data.terminated,
+                truncations=data.truncated,
                 infos={name: _shifted(values) for name, values in data.extras.items()} or None,
             )
         ])
@@ -218,7 +218,7 @@ def _read(dataset: Any, extras: dict[str, Extra], notes: list[dict[str, Any]]) -
 
 def _extra(infos: dict[str, Any], name: str, extra: Extra, steps: int, number: int) -> np.ndarray:
     if name not in infos or len(infos[name]) not in (steps, steps + 1):
-        raise RecordingError(f"episode {number} has no info {name!r} per step, the first one has: leave it out of infos=")
+        raise RecordingError(f"episode {number} lacks the info {name!r} that the first one has: leave it out of infos=")
     values = infos[name][len(infos[name]) - steps :]
     if extra.dtype == TEXT:
         return np.array([v.decode() if isinstance(v, bytes) else str(v) for v in values], object)

@@ -134,10 +134,17 @@ def _episode(arrays: dict[str, np.ndarray], card: dict[str, Any]) -> EpisodeData
     return EpisodeData(
         observations=from_columns("observations", spaces[0], arrays),
         actions=from_columns("actions", spaces[1], arrays),
-        **{name: arrays[name] for name in _PLAIN},
-        extras={name: arrays[f"extras.{name}"] for name in recording["extras"]},
+        rewards=arrays["rewards"],
+        terminated=arrays["terminated"],
+        truncated=arrays["truncated"],
+        extras={name: _text_as_objects(arrays[f"extras.{name}"]) for name in recording["extras"]},
         **episode_notes(episode, kept),
     )
+
+
+def _text_as_objects(values: np.ndarray) -> np.ndarray:
+    """Text as `Recording` has it: Python strings in an array of objects."""
+    return np.array(values.tolist(), object) if values.dtype.kind == "U" else values
 
 
 def _plain(values: Any) -> np.ndarray:
