@@ -168,7 +168,7 @@ class Recording:
     def select(self, where: Callable[[Episode], bool] | None = None, **values: Any) -> list[Episode]:
         """Episodes for which `where` holds and whose attributes or notes have the given values.
 
-            recording.select(lambda episode: episode.steps >= 64, terminated=True, world_hash="4f1c")
+        recording.select(lambda episode: episode.steps >= 64, terminated=True, world_hash="4f1c")
         """
         found = [e for e in self.episodes if all(_note(e, key) == value for key, value in values.items())]
         return found if where is None else [episode for episode in found if where(episode)]

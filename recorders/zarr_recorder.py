@@ -189,7 +189,7 @@ class ZarrRecorder:
         return RecorderStats(rows, committed, stats.committed_episodes, stats.waits, stats.waited_s)
 
     def close(self) -> None:
-        """Commit what is left, seal, and let go; an episode that was not ended is kept as unfinished. Twice is harmless.
+        """Commit what is left, seal, and let go; an open episode is kept as unfinished. Twice is harmless.
 
         Raises:
             RecordingError: if what was left cannot be written; what was committed is intact.
@@ -201,8 +201,10 @@ class ZarrRecorder:
             self._writer.close()
             self._finish()
         except OSError as error:
-            raise RecordingError(f"{self.storage.url} could not be closed properly: {error.strerror or error}; what "
-                                 "was committed is intact, python -m recorders.repair does the rest") from error  # fmt: skip
+            raise RecordingError(
+                f"{self.storage.url} could not be closed properly: {error.strerror or error}; "
+                "what was committed is intact, python -m recorders.repair does the rest"
+            ) from error
         finally:
             self._writer.close()
             self._writer = None
