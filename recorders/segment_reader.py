@@ -171,28 +171,41 @@ class SegmentReader:
         return RecordingError(f"{where} is damaged ({error}); restore it from a copy")
 
     def _open_group(self) -> None:
-        """Find the group that holds the rows now, and read its metadata."""
-        for group in (SEALED, DATA):
+        """Find the group that holds the rows now, and read its metadata; it may be sealed at this very moment."""
+        for group in (SEALED, DATA, SEALED):
             try:
-                card = json.loads(self.storage.read(f"{self.name}/{group}/{META}"))
-                break
+                self._load_group(group)
             except FileNotFoundError:
                 continue
-            except (ValueError, RecursionError) as error:
-                where = f"{self.place}/{group}/{META}"
-                raise RecordingError(f"{where} is not JSON ({error}); restore it from a copy") from None
-        else:
-            raise RecordingError(f"{self.place} is not a readable Zarr v3 group: it has neither {SEALED} nor {DATA}")
-        self._group = group
-        self.meta = _checked_attributes(self.place, card)
+            except RecordingError:
+                if group == DATA and self._has_seal():
+                    continue
+                raise
+            if group == SEALED or not self._has_seal():
+                return
+        raise RecordingError(f"{self.place} is not a readable Zarr v3 group: it has neither {SEALED} nor {DATA}")
+
+    def _has_seal(self) -> bool:
         try:
-            self.fields, rows = self._read_fields(group)
+            return self.storage.size(f"{self.name}/{SEALED}/{META}") > 0
+        except FileNotFoundError:
+            return False
+
+    def _load_group(self, group: str) -> None:
+        where = f"{self.place}/{group}"
+        try:
+            card = json.loads(self.storage.read(f"{self.name}/{group}/{META}"))
+        except (ValueError, RecursionError) as error:
+            raise RecordingError(f"{where}/{META} is not JSON ({error}); restore it from a copy") from None
+        meta = _checked_attributes(self.place, card)
+        try:
+            fields, rows = self._read_fields(group)
         except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
-            raise RecordingError(f"{self.place}/{group} has metadata that make no sense ({error}); not read") from None
-        self._limit = min(rows)
-        if len(set(rows)) != 1 or not 0 <= self._limit <= CAPACITY:
-            found = f"{self.place}/{group} has arrays of {sorted(set(rows))} rows"
-            raise RecordingError(f"{found}: expected one number up to {CAPACITY}")
+            raise RecordingError(f"{where} has metadata that make no sense ({error}); not read") from None
+        if len(set(rows)) != 1 or not 0 <= rows[0] <= CAPACITY:
+            found = sorted(set(rows))
+            raise RecordingError(f"{where} has arrays of {found} rows: expected one number up to {CAPACITY}")
+        self._group, self.meta, self.fields, self._limit = group, meta, fields, rows[0]
 
     def _read_fields(self, group: str) -> tuple[dict[str, Field], list[int]]:
         fields, rows = {}, []
