@@ -1,4 +1,4 @@
-"""Where an export goes: it appears whole or not at all, and what is there is not touched unless asked."""
+"""Where something new goes: it appears whole or not at all, and what is there is not touched unless asked."""
 
 import os
 import shutil
@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from .layout import RecordingError
+from .storage import LOCK
 
 
 @contextmanager
@@ -17,7 +18,7 @@ def building(out: Path, overwrite: bool, is_ours: Callable[[Path], bool]) -> Ite
     Args:
         out: where the result goes.
         overwrite: whether an `out` that exists is replaced.
-        is_ours: whether what is at a path is an earlier export of the same kind; nothing else is ever replaced.
+        is_ours: whether what is at a path may be replaced, e.g. an earlier export of the same kind.
 
     Raises:
         RecordingError: if `out` exists and may not be replaced, or cannot be written.
@@ -26,7 +27,7 @@ def building(out: Path, overwrite: bool, is_ours: Callable[[Path], bool]) -> Ite
         if not overwrite:
             raise RecordingError(f"{out} exists already: choose another out, or overwrite=true to replace it")
         if not is_ours(out):
-            raise RecordingError(f"{out} is not an earlier export of this kind and is left alone: choose another out")
+            raise RecordingError(f"{out} holds something else and is left alone: choose another place")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
@@ -39,3 +40,17 @@ def building(out: Path, overwrite: bool, is_ours: Callable[[Path], bool]) -> Ite
         (scratch / out.name).rename(out)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextmanager
+def new_recording(path: str) -> Iterator[str]:
+    """Where to record what becomes the collection at `path` when the block ends; in an object store, `path` itself.
+
+    Raises:
+        RecordingError: if something else is there.
+    """
+    if "://" in path:
+        yield path
+        return
+    with building(Path(path), True, lambda there: there.is_dir() and not {f.name for f in there.iterdir()} - {LOCK}) as it:
+        yield str(it)

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from .cards import portable_meta
 from .command import Command
+from .destination import new_recording
 from .episode_data import Source, write_episode
 from .foreign_npz import open_foreign_npz
 from .layout import RecordingError
@@ -43,7 +44,7 @@ class ImportConfig(Command):
 
 
 def import_episodes(config: ImportConfig) -> Source:
-    """Import as `config` says, with a progress bar.
+    """Import as `config` says, with a progress bar. A new recording appears whole or not at all.
 
     Returns:
         What was imported; its `notes` say what a user should know.
@@ -52,15 +53,24 @@ def import_episodes(config: ImportConfig) -> Source:
         RecordingError: if the source or the recording is not as it should be, or a package is missing.
     """
     source = open_source(config)
-    if segment_names(storage_at(config.to)):
-        if not config.append:
-            raise RecordingError(f"{config.to} already holds a recording: choose another to, or append=true")
+    if not segment_names(storage_at(config.to)):
+        with new_recording(config.to) as folder:
+            _record(source, folder)
+    elif config.append:
         _check_alike(config.to, source)
+        _record(source, config.to)
+    else:
+        raise RecordingError(f"{config.to} already holds a recording: choose another to, or append=true")
+    return source
+
+
+def _record(source: Source, folder: str) -> None:
+    if not source.total:
+        raise RecordingError(f"{source.name} holds no episode")
     meta = {**portable_meta(source.meta), "imported_from": source.name}
-    with ZarrRecorder(config.to, source.observation_space, source.action_space, extras=source.extras, meta=meta) as it:
+    with ZarrRecorder(folder, source.observation_space, source.action_space, extras=source.extras, meta=meta) as it:
         for data in tqdm(source.episodes, f"importing {source.name}", source.total, unit="episode"):
             write_episode(it, data, source.observation_space, source.action_space)
-    return source
 
 
 def open_source(config: ImportConfig) -> Source:

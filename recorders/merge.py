@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from .cards import extra_cards, extras_of, portable_meta
 from .command import Command
+from .destination import new_recording
 from .episode import Episode
 from .episode_data import begin_episode, own_arrays
 from .layout import FRAMES, RecordingError
@@ -42,7 +43,7 @@ class MergeConfig(Command):
 def merge(config: MergeConfig) -> int:
     """Copy all episodes of the inputs into a new recording, with a progress bar.
 
-    Every segment of an input becomes one of the result, with its notes; every episode's meta says under
+    The result appears whole or not at all. Every segment of an input becomes one of it, with its notes; every episode's meta says under
     `merged_from` which recording and episode it was.
 
     Returns:
@@ -60,10 +61,10 @@ def merge(config: MergeConfig) -> int:
     for recording, kind in zip(recordings[1:], kinds[1:], strict=True):
         _check_alike(recordings[0], kinds[0], recording, kind)
     total = sum(len(recording.episodes) for recording in recordings)
-    with tqdm(total=total, unit="episode", desc=f"merging into {config.out}") as bar:
+    with new_recording(config.out) as out, tqdm(total=total, unit="episode", desc=f"merging into {config.out}") as bar:
         for recording, kind in zip(recordings, kinds, strict=True):
             for segment, episodes in groupby(recording.episodes, key=lambda episode: episode.segment):
-                _copy_segment(recording, kind, segment, list(episodes), config.out, bar)
+                _copy_segment(recording, kind, segment, list(episodes), out, bar)
     return total
 
 

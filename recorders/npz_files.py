@@ -88,9 +88,10 @@ def read_arrays(path: Path, names: list[str] | None = None) -> dict[str, np.ndar
         RecordingError: if it is no `.npz` file, damaged, or holds pickled objects.
     """
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            if not isinstance(stored, np.lib.npyio.NpzFile):
-                raise ValueError("it holds one array, not several with names")
+        stored = np.load(path, allow_pickle=False)
+        if not isinstance(stored, np.lib.npyio.NpzFile):
+            raise ValueError("it holds one array, not several with names")
+        with stored:
             return {name: stored[name] for name in (stored.files if names is None else names) if name in stored}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise RecordingError(f"{path} is not a readable .npz file without pickled objects ({error})") from None

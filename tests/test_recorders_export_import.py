@@ -140,7 +140,7 @@ def test_overwrite_never_replaces_what_is_no_export(to, tmp_path):
     kept = out / "first-v0" if to == "minari" else out
     kept.mkdir(parents=True)
     (kept / "thesis.txt").write_text("years of work")
-    with pytest.raises(ValueError, match="is not an earlier export"):
+    with pytest.raises(ValueError, match="holds something else and is left alone"):
         export(ExportConfig(path=str(tmp_path / "first"), to=to, out=str(out), overwrite=True))
     assert files_in(kept) == {"thesis.txt": b"years of work"}
 
