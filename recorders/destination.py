@@ -52,5 +52,10 @@ def new_recording(path: str) -> Iterator[str]:
     if "://" in path:
         yield path
         return
-    with building(Path(path), True, lambda there: there.is_dir() and not {f.name for f in there.iterdir()} - {LOCK}) as it:
+    with building(Path(path), overwrite=True, is_ours=_is_empty) as it:
         yield str(it)
+
+
+def _is_empty(path: Path) -> bool:
+    """Whether a folder holds nothing, or only what recorders lock a collection with."""
+    return path.is_dir() and all(file.name == LOCK for file in path.iterdir())

@@ -43,8 +43,8 @@ class MergeConfig(Command):
 def merge(config: MergeConfig) -> int:
     """Copy all episodes of the inputs into a new recording, with a progress bar.
 
-    The result appears whole or not at all. Every segment of an input becomes one of it, with its notes; every episode's meta says under
-    `merged_from` which recording and episode it was.
+    The result appears whole or not at all. Every segment of an input becomes one of it, with its notes; every episode's
+    meta says under `merged_from` which recording and episode it was.
 
     Returns:
         How many episodes there are.

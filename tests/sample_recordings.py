@@ -16,7 +16,8 @@ MIXED = gymnasium.spaces.Dict({
     "grid": gymnasium.spaces.Box(-5, 5, (2, 3), np.int16),
 })  # fmt: skip
 DISCRETE = gymnasium.spaces.Discrete(6)
-EXTRAS = {"actor": "uint8", "latency_ms": Extra("float32", unit="ms"), "latent": Extra("float64", (2,)), "said": "string"}
+EXTRAS = {"actor": "uint8", "latency_ms": Extra("float32", unit="ms"), "latent": Extra("float64", (2,)),
+          "said": "string"}  # fmt: skip
 META = {"game": {"id": "Sample-v0", "fps": 15.0}, "behaviours": ["held-random", "scripted"]}
 
 
@@ -41,8 +42,9 @@ def record(
             for t in range(length):
                 last = t == length - 1 and not unfinished
                 ends = number < len(lengths) - 1
+                values = {name: extra_value(extra, rng) for name, extra in extras.items()}
                 recorder.add(observation_space.sample(), action_space.sample(), rng.normal(), last and ends,
-                             last and not ends, **{name: extra_value(e, rng) for name, e in extras.items()})  # fmt: skip
+                             last and not ends, **values)  # fmt: skip
             if not (unfinished and number == len(lengths) - 1):
                 recorder.end(observation_space.sample(), note=number)
             else:

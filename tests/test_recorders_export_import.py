@@ -110,7 +110,7 @@ def test_an_export_leaves_the_recording_alone(to, tmp_path):
     before = files_in(record(tmp_path / "first"))
     export(ExportConfig(path=str(tmp_path / "first"), to=to, out=str(tmp_path / "out")))
     assert files_in(tmp_path / "first") == before
-    assert not [path for path in tmp_path.rglob(".*")], "something was left behind"
+    assert not list(tmp_path.rglob(".*")), "something was left behind"
 
 
 @pytest.mark.parametrize("to", ["npz", "minari", "lerobot", "mp4", "gif"])
@@ -118,7 +118,7 @@ def test_an_output_that_exists_is_refused_and_not_altered(to, tmp_path):
     record(tmp_path / "first")
     config = ExportConfig(path=str(tmp_path / "first"), to=to, out=str(tmp_path / "out"))
     before = files_in(export(config))
-    with pytest.raises(ValueError, match="exists already.*overwrite=true"):
+    with pytest.raises(ValueError, match=r"exists already.*overwrite=true"):
         export(config)
     assert files_in(tmp_path / "out" / ("first-v0" if to == "minari" else "")) == before
 
@@ -220,7 +220,7 @@ def test_only_what_is_alike_is_appended(other, message, tmp_path):
 
 
 def test_a_folder_of_nothing_is_no_source(tmp_path):
-    with pytest.raises(ValueError, match="holds no .npz files, no Minari data set and no LeRobot data set"):
+    with pytest.raises(ValueError, match=r"holds no .npz files, no Minari data set and no LeRobot data set"):
         import_episodes(ImportConfig(source=str(tmp_path), to=str(tmp_path / "second")))
 
 

@@ -19,7 +19,8 @@ def decode(path) -> tuple[list[np.ndarray], float, str]:
     av = pytest.importorskip("av")
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
-        return [f.to_ndarray(format="rgb24") for f in container.decode(stream)], float(stream.average_rate), stream.pix_fmt
+        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]
+        return frames, float(stream.average_rate), stream.pix_fmt
 
 
 def gif_frames(path) -> list[tuple[np.ndarray, int]]:

@@ -170,13 +170,13 @@ def test_plain_files_that_differ_are_refused(arrays, tmp_path):
 
 def test_pickled_objects_are_not_read(tmp_path):
     save(tmp_path / "in", actions=np.array([{}, [], 1, 2], object))
-    with pytest.raises(ValueError, match="not a readable .npz file without pickled objects"):
+    with pytest.raises(ValueError, match=r"not a readable .npz file without pickled objects"):
         bring_in(tmp_path / "in", tmp_path)
 
 
 def test_what_is_no_npz_file_is_refused(tmp_path):
     (tmp_path / "a.npz").write_bytes(b"no zip")
-    with pytest.raises(ValueError, match="not a readable .npz file"):
+    with pytest.raises(ValueError, match=r"not a readable .npz file"):
         bring_in(tmp_path / "a.npz", tmp_path)
     np.save(tmp_path / "b.npy", np.zeros(3))
     with pytest.raises(ValueError, match="one array, not several"):
