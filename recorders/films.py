@@ -98,7 +98,7 @@ class Mp4File:
         picture = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
         picture.pts, picture.time_base = self.frames, 1 / self._fps
         if not self._lossless:
-            picture = picture.reformat(format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG")
+            picture = picture.reformat(format="yuv420p", dst_colorspace="ITU601", dst_color_range="MPEG")
         self._container.mux(self._stream.encode(picture))
         self.frames += 1
 
@@ -113,10 +113,10 @@ class Mp4File:
         stream.height, stream.width, stream.options = height, width, self._options
         stream.pix_fmt = "rgb24" if self._lossless else "yuv420p"
         stream.codec_context.time_base = 1 / self._fps
-        if not self._lossless:  # say which colours these are, or players guess by the size
+        if not self._lossless:  # BT.601 is what readers assume that ignore these marks, e.g. PyAV before 16
             context = stream.codec_context
-            context.color_primaries = context.color_trc = context.colorspace = 1
-            context.color_range = 1
+            context.color_primaries = context.color_trc = 1  # BT.709, as good as sRGB
+            context.colorspace, context.color_range = 6, 1  # BT.601 (SMPTE 170M), 16 to 235
         return stream
 
     def __enter__(self) -> "Mp4File":

@@ -65,7 +65,7 @@ def main(export: str, npz: str, tolerance: float = 0) -> None:
             row += 1
     assert row == len(dataset) == dataset.meta.total_frames
     print(f"LeRobot reads {len(files)} episodes, {row} rows, {len(expected)} columns {sorted(expected)} as recorded; "
-          f"largest mean error of a picture {worst}; task {item['task']!r}; statistics of {len(dataset.meta.stats)} features")
+          f"largest mean error of a picture {worst}; task {item['task']!r}; {len(dataset.meta.stats)} statistics")
 
 
 if __name__ == "__main__":
