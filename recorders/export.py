@@ -10,17 +10,17 @@ from typing import Protocol, cast
 
 import hydra
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig
 from tqdm import tqdm
 
 from .cards import recording_card
-from .command import Command
+from .command import Command, settings
 from .companion import FOLDER
 from .destination import building
 from .episode import Episode
 from .episode_data import read_episode
-from .films import as_rgb, pictures, write_gif, write_mp4
-from .layout import FRAMES, RecordingError
+from .films import film_rate, write_film
+from .layout import RecordingError
 from .lerobot_data import LeRobotDataset
 from .minari_data import MinariDataset, check_id
 from .npz_files import write_npz
@@ -30,6 +30,7 @@ _FILES = ("npz", "mp4", "gif")
 _OPTIONS = {
     "fps": ("mp4", "gif", "lerobot"), "scale": ("mp4", "gif"), "picture": ("mp4", "gif"), "lossless": ("mp4",),
     "video": ("lerobot",), "task": ("lerobot",), "dataset_id": ("minari",),
+    "data_format": ("minari",),
 }  # fmt: skip
 
 
@@ -59,6 +60,8 @@ class ExportConfig(Command):
     """lerobot: pictures as films, smaller and lossy"""
     task: str | None = None
     """lerobot: what is done, in words; null takes the game's id"""
+    data_format: str = "hdf5"
+    """minari: hdf5, or parquet, which is smaller and slower"""
     dataset_id: str | None = None
     """minari: name for minari.load_dataset; null takes the recording's folder's, as in pong-v0"""
 
@@ -126,30 +129,16 @@ class _Dataset:
 
 def _exporter(config: ExportConfig, recording: Recording, target: Path) -> _Exporter:
     if config.to in ("mp4", "gif"):
-        return _EpisodeFiles(target, f".{config.to}", _film_writer(config, recording))
+        write = partial(write_film, recording, fps=config.fps or film_rate(recording), scale=config.scale,
+                        picture=config.picture, lossless=config.lossless)  # fmt: skip
+        return _EpisodeFiles(target, f".{config.to}", lambda path, episode: write(episode, path))
     card = recording_card(recording)
     if config.to == "npz":
         return _EpisodeFiles(target, ".npz", lambda path, e: write_npz(path, read_episode(recording, e), card))
     if config.to == "minari":
-        return _Dataset(recording, MinariDataset(target, _dataset_id(config), card))
+        return _Dataset(recording, MinariDataset(target, _dataset_id(config), card, config.data_format))
     task = config.task or str((recording.meta.get("game") or {}).get("id") or "play")
-    return _Dataset(recording, LeRobotDataset(target, card, _fps(config, recording), config.video, task))
-
-
-def _film_writer(config: ExportConfig, recording: Recording) -> Callable[[Path, Episode], None]:
-    fps = _fps(config, recording)
-
-    def write(path: Path, episode: Episode) -> None:
-        if FRAMES in recording.fields:
-            frames = as_rgb(recording.frames(episode.start, episode.stop))
-        else:
-            frames = pictures(recording.observation_space, recording.read(episode).observations, config.picture)
-        if config.to == "gif":
-            write_gif(path, frames, fps, config.scale)
-        else:
-            write_mp4(path, frames, fps, config.scale, config.lossless)
-
-    return write
+    return _Dataset(recording, LeRobotDataset(target, card, config.fps or film_rate(recording), config.video, task))
 
 
 def _check(config: ExportConfig) -> None:
@@ -182,13 +171,6 @@ def _dataset_id(config: ExportConfig) -> str:
     return config.dataset_id or re.sub(r"[^-\w]", "-", Path(config.path).resolve().name) + "-v0"
 
 
-def _fps(config: ExportConfig, recording: Recording) -> float:
-    fps = config.fps or recording.fps
-    if fps is None:
-        raise RecordingError(f"{config.path} does not say how many steps a second has: choose fps=30, for example")
-    return fps
-
-
 def _is_export(to: str, path: Path) -> bool:
     """Whether a path holds what an earlier export to a format may have made, and nothing else."""
     if to in _FILES:
@@ -206,7 +188,7 @@ ConfigStore.instance().store(name="export", node=ExportConfig)
 def main(cfg: DictConfig) -> None:
     """Entry point; bad input ends with one line and exit code 2."""
     try:
-        config = cast(ExportConfig, OmegaConf.to_object(cfg))
+        config = cast(ExportConfig, settings(cfg))
         out = export(config)
     except (ValueError, OSError) as error:
         print(f"recorders.export: {error}", file=sys.stderr)

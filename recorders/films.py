@@ -11,8 +11,53 @@ import gymnasium
 import numpy as np
 from PIL import Image
 
-from .layout import RecordingError
+from .episode import Episode
+from .layout import FRAMES, RecordingError
 from .leaves import is_picture_leaf, leaf_spaces, to_columns
+from .recording import Recording
+
+
+def write_film(recording: Recording, episode: Episode, path: Path, fps: float | None = None, *, scale: int = 1,
+               picture: str | None = None, lossless: bool = False) -> None:  # fmt: skip
+    """Write a film of an episode, one picture per observation.
+
+    Args:
+        recording: where the episode is.
+        episode: which one.
+        path: a new file; `.mp4` or `.gif` says what it becomes.
+        fps: pictures per second; None takes the recording's.
+        scale: pixels on a side that every pixel becomes.
+        picture: which part of the observations to show; see `pictures`.
+        lossless: for MP4, see `Mp4File`.
+
+    Raises:
+        RecordingError: if the file exists or is no film, there are no pictures, or a package is missing.
+    """
+    if path.suffix not in (".mp4", ".gif"):
+        raise RecordingError(f"a film's name ends with .mp4 or .gif, got {path}")
+    if path.exists():
+        raise RecordingError(f"{path} exists already: choose another name")
+    fps = fps or film_rate(recording)
+    if FRAMES in recording.fields:
+        frames = as_rgb(recording.frames(episode.start, episode.stop))
+    else:
+        frames = pictures(recording.observation_space, recording.read(episode).observations, picture)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".gif":
+        write_gif(path, frames, fps, scale)
+    else:
+        write_mp4(path, frames, fps, scale, lossless)
+
+
+def film_rate(recording: Recording) -> float:
+    """Pictures per second of a recording.
+
+    Raises:
+        RecordingError: if it does not say so.
+    """
+    if recording.fps is None:
+        raise RecordingError(f"{recording.path} does not say how many steps a second has: choose fps=30, for example")
+    return recording.fps
 
 
 def pictures(space: gymnasium.Space[Any], observations: Any, part: str | None = None) -> np.ndarray:

@@ -8,11 +8,11 @@ from typing import cast
 
 import hydra
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig
 from tqdm import tqdm
 
 from .cards import portable_meta
-from .command import Command
+from .command import Command, settings
 from .destination import new_recording
 from .episode_data import Source, write_episode
 from .foreign_npz import open_foreign_npz
@@ -29,7 +29,7 @@ from .zarr_recorder import ZarrRecorder
 class ImportConfig(Command):
     """What is imported and where to. On the command line `from=` is the same as `source=`."""
 
-    source: str = MISSING
+    source: str = ""
     """an .npz file, a folder of them, a Minari data set's id or folder, or the folder of a LeRobot export"""
     to: str = MISSING
     """folder of the recording; it must not hold one yet"""
@@ -80,6 +80,8 @@ def open_source(config: ImportConfig) -> Source:
         RecordingError: if it is nothing that can be imported.
     """
     path = Path(config.source)
+    if not config.source:
+        raise RecordingError("from= is missing: name an .npz file, a folder, or a Minari data set's id")
     if path.is_file() or any(path.glob("*.npz")):
         if read_metadata(npz_paths(path)[0]) is not None:
             return open_npz(path)
@@ -117,7 +119,7 @@ ConfigStore.instance().store(name="import", node=ImportConfig)
 @hydra.main(version_base="1.3", config_path=None, config_name="import")
 def _run(cfg: DictConfig) -> None:
     try:
-        config = cast(ImportConfig, OmegaConf.to_object(cfg))
+        config = cast(ImportConfig, settings(cfg))
         source = import_episodes(config)
     except (ValueError, OSError) as error:
         print(f"recorders.import: {error}", file=sys.stderr)

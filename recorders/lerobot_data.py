@@ -18,6 +18,7 @@ from .layout import RecordingError
 from .leaves import to_columns
 from .lerobot_features import INDEX, MARKS, Feature, arrow_column, features_of
 from .lerobot_stats import Statistics, array_statistics, as_lists, merge_statistics, picture_statistics
+from .parquet import import_pyarrow
 from .spaces import space_from_card
 
 FINAL = f"{FOLDER}/final_observations.parquet"
@@ -211,22 +212,6 @@ class _FilmFiles:
         if self._film is not None:
             self._film.close()
             self._film = None
-
-
-def import_pyarrow() -> Any:
-    """The pyarrow package.
-
-    Raises:
-        RecordingError: if it is not installed.
-    """
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError:
-        raise RecordingError(
-            "LeRobot data sets need pyarrow: pip install pyarrow, or pip install -e '.[export]' in the checkout"
-        ) from None
-    return pyarrow
 
 
 def _marks(data: EpisodeData) -> dict[str, np.ndarray]:

@@ -12,8 +12,9 @@ from .companion import read_companion
 from .episode_data import EpisodeData, Source
 from .layout import RecordingError
 from .leaves import from_columns
-from .lerobot_data import FINAL, import_pyarrow
+from .lerobot_data import FINAL
 from .lerobot_features import MARKS, Feature, features_of, numpy_column
+from .parquet import import_pyarrow
 from .schema import Extra
 from .spaces import Space, space_from_card
 

@@ -9,11 +9,11 @@ import gymnasium
 import hydra
 import numpy as np
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig
 from tqdm import tqdm
 
 from .cards import extra_cards, extras_of, portable_meta
-from .command import Command
+from .command import Command, settings
 from .destination import new_recording
 from .episode import Episode
 from .episode_data import begin_episode, own_arrays
@@ -151,7 +151,7 @@ ConfigStore.instance().store(name="merge", node=MergeConfig)
 def main(cfg: DictConfig) -> None:
     """Entry point; bad input ends with one line and exit code 2."""
     try:
-        config = cast(MergeConfig, OmegaConf.to_object(cfg))
+        config = cast(MergeConfig, settings(cfg))
         total = merge(config)
     except (ValueError, OSError) as error:
         print(f"recorders.merge: {error}", file=sys.stderr)

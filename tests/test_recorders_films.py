@@ -6,7 +6,7 @@ from sample_recordings import MIXED, PICTURE, VECTOR, record
 
 from recorders import open_recording
 from recorders.export import ExportConfig, export
-from recorders.films import write_gif, write_mp4
+from recorders.films import write_film, write_gif, write_mp4
 
 
 def film(tmp_path, to, observation_space=PICTURE, lengths=(5,), **options):
@@ -114,6 +114,17 @@ def test_of_two_pictures_one_is_chosen(tmp_path):
     (tmp_path / "c").mkdir()
     with pytest.raises(ValueError, match="there is no picture 'up'"):
         film(tmp_path / "c", "mp4", two, picture="up")
+
+
+def test_one_episode_is_filmed_where_asked(tmp_path):
+    recording = open_recording(record(tmp_path / "first"))
+    path = tmp_path / "films" / "second.gif"
+    write_film(recording, recording.episodes[1], path, fps=10)
+    assert len(gif_frames(path)) == 4
+    with pytest.raises(ValueError, match="exists already"):
+        write_film(recording, recording.episodes[1], path)
+    with pytest.raises(ValueError, match=r"a film's name ends with .mp4 or .gif"):
+        write_film(recording, recording.episodes[1], tmp_path / "film.avi")
 
 
 def test_there_is_no_film_of_numbers(tmp_path):

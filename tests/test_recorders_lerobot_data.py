@@ -181,6 +181,6 @@ def test_an_export_does_not_change_with_time(tmp_path):
 def test_a_missing_package_is_named(tmp_path, monkeypatch):
     record(tmp_path / "first", VECTOR)
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
-    with pytest.raises(ValueError, match=r"LeRobot data sets need pyarrow: pip install pyarrow"):
+    with pytest.raises(ValueError, match=r"Parquet files need pyarrow: pip install pyarrow"):
         export_lerobot(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["first"]

@@ -4,7 +4,7 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium import spaces
-from sample_recordings import MIXED, PICTURE, VECTOR, assert_equal, record
+from sample_recordings import MIXED, PICTURE, VECTOR, assert_equal, assert_same_recordings, record
 
 from recorders import open_recording
 from recorders.export import ExportConfig, export
@@ -62,6 +62,27 @@ def test_a_picture_that_minari_would_compress_is_kept_exactly(tmp_path, root):
     dataset = minari.load_dataset("group/sample-v3")
     assert dataset.storage.jpeg_encoding is False
     np.testing.assert_array_equal(dataset[0].observations, recording.read(0).observations)
+
+
+@pytest.mark.parametrize("space", [PICTURE, MIXED, spaces.Text(5)], ids=["picture", "dict", "text"])
+def test_parquet_holds_the_same_in_less(space, tmp_path, root):
+    pytest.importorskip("pyarrow")
+    record(tmp_path / "first", space)
+    export_minari(tmp_path, data_format="parquet")
+    bring_in(tmp_path, "group/sample-v3")
+    assert_same_recordings(tmp_path / "first", tmp_path / "second")
+    found = minari.load_dataset("group/sample-v3")[1]
+    assert_equal(found.observations, open_recording(tmp_path / "first").read(1).observations)
+
+
+def test_an_episode_that_minari_cannot_read_from_parquet_is_refused(tmp_path, root, monkeypatch):
+    pytest.importorskip("pyarrow")
+    monkeypatch.setattr("recorders.minari_data.PARQUET_STEPS", 4)
+    record(tmp_path / "first", VECTOR, lengths=(4, 5))
+    with pytest.raises(ValueError, match=r"has 5 steps, Minari reads 4 at most from Parquet: choose data_format=hdf5"):
+        export_minari(tmp_path, data_format="parquet")
+    with pytest.raises(ValueError, match="data_format must be hdf5 or parquet"):
+        export_minari(tmp_path, data_format="csv")
 
 
 def test_seeds_and_simple_options_are_where_minari_has_them(tmp_path, root):
