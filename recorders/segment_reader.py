@@ -255,7 +255,9 @@ def _index(events: list[Event]) -> tuple[list[tuple[Event, Event]], Event | None
         if event["event"] == "begin":
             begin = event
         elif event["event"] == "flush":
-            rows = int(event["rows"])
+            if not isinstance(event["rows"], int) or event["rows"] < rows:
+                raise ValueError(f"it counts {event['rows']!r} rows after {rows}")
+            rows = event["rows"]
         elif event["event"] == "end" and begin is not None:
             if not finished <= begin["start"] < event["stop"]:
                 raise ValueError(f"episode {event['episode']} has rows {begin['start']} to {event['stop']}")
