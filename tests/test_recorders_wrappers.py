@@ -75,7 +75,8 @@ def test_every_episode_replays_whether_it_was_seeded_or_not(tmp_path):
     env.action_space.seed(0)
     seen = []
     for number in range(9):
-        observation, _ = env.reset(seed={4: 7, 6: 8}.get(number), options={5: {"from": 1.5}, 6: {"from": 0}}.get(number))
+        seeds, options = {4: 7, 6: 8}, {5: {"from": 1.5}, 6: {"from": 0}}
+        observation, _ = env.reset(seed=seeds.get(number), options=options.get(number))
         seen.append([observation["place"][0]])
         over = False
         while not over and not (number == 6 and len(seen[-1]) > 1):
