@@ -3,7 +3,8 @@
 Writers record deterministic episodes at full speed, report what is committed, and are killed (SIGKILL) at random
 instants while another process reads the growing collection. After every kill each byte is compared with what was
 recorded; then the next recorder repairs and appends. `mode=powercut` needs root: it records onto ext4 in a loop device,
-kills, copies the device's file before anything else reaches it, and mounts the copy. Exits with 1 if a check fails.
+kills, copies the device's file before anything else reaches it, and mounts the copy. Exits with 1 if a check fails,
+with 2 if the power cannot be cut here.
 """
 
 import shutil
@@ -70,7 +71,7 @@ def run(config: CrashConfig) -> bool:
         tallies = _power_cuts(config, folder) if config.mode == "powercut" else _kills(config, folder)
     except Unavailable as why:
         print(f"mode=powercut cannot run here: {why}", file=sys.stderr)
-        return False
+        sys.exit(2)
     print_table(tallies)
     good = all(tally.good for label, tally in tallies.items() if "expected" not in label)
     print(f"{time.monotonic() - begun:.0f} s; " + ("all checks held" if good else f"FAILED, see above and {folder}"))
