@@ -1,4 +1,4 @@
-"""With fsync, what was committed survives a power cut; `python -m benchmarks.crash_recorder mode=powercut` cuts more."""
+"""With fsync, no power cut loses what was committed; `python -m benchmarks.crash_recorder mode=powercut` cuts more."""
 
 import subprocess
 import sys
