@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recorders import RolloutWriter
+from recorders import Extra, ZarrRecorder
 
 from .world_env import WorldEnv
 
@@ -28,10 +28,14 @@ class RecordingTape:
 
     def __init__(self, path: Path, env: WorldEnv, actor: str) -> None:
         self._env = env
-        self._writer = RolloutWriter(
+        self._recorder = ZarrRecorder(
             path,
-            env.world.observation_shape,
-            extras={"actor": "uint8", "latency_ms": "float32"},
+            env.observation_space,
+            env.action_space,
+            extras={
+                "actor": Extra("uint8", description="place in `behaviours` of who acted"),
+                "latency_ms": Extra("float32", unit="ms", description="how long the world took for the step"),
+            },
             meta={"world": env.world.card, "behaviours": [actor]},
         )
 
@@ -39,7 +43,7 @@ class RecordingTape:
         """An episode begins; `info` is what `reset` said."""
         start = self._env.world.contexts
         index = int(info["context"])
-        self._writer.begin(
+        self._recorder.begin(
             seed=seed,
             arrays={"context_frames": start.frames[index], "context_actions": start.actions[index]},
             context=index,
@@ -50,12 +54,12 @@ class RecordingTape:
 
     def add(self, frame: NDArray[np.uint8], action: int, reward: float, terminated: bool, latency_ms: float) -> None:
         """`action` was taken after seeing `frame`, with this outcome, in so many milliseconds."""
-        self._writer.add(frame, action, reward, terminated, False, actor=0, latency_ms=latency_ms)
+        self._recorder.add(frame, action, reward, terminated, False, actor=0, latency_ms=latency_ms)
 
     def end(self, frame: NDArray[np.uint8]) -> None:
         """The episode is over; `frame` is its last one."""
-        self._writer.end(frame)
+        self._recorder.end(frame, wait=False)
 
     def close(self) -> None:
         """Write what is left."""
-        self._writer.close()
+        self._recorder.close()

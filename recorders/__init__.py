@@ -1,18 +1,26 @@
 """Record anything that steps and read it back exactly: games, players, lossless recordings."""
 
 from .behaviours import Behaviour, HeldRandom, Mixture, Noisy, behaviour_for
+from .clip import Clip
 from .command import Command
-from .games import GameConfig, MissingGame, action_meanings, game_card, game_for, game_from_card, make_game, space_card
-from .layout import RecordingError
+from .episode import Episode
+from .games import GameConfig, MissingGame, action_meanings, game_card, game_for, game_from_card, make_game
+from .layout import BusyError, RecordingError
 from .pong_player import PongPlayer
 from .preprocess import FrameConfig, PreprocessFrames
-from .recording import Episode, Recording, open_recording
-from .segment import RolloutWriter
+from .recorder import Recorder, RecorderStats
+from .recording import Recording, open_recording
+from .schema import Extra
+from .spaces import space_card, space_from_card
+from .zarr_recorder import ZarrRecorder
 
 __all__ = [
     "Behaviour",
+    "BusyError",
+    "Clip",
     "Command",
     "Episode",
+    "Extra",
     "FrameConfig",
     "GameConfig",
     "HeldRandom",
@@ -21,9 +29,11 @@ __all__ = [
     "Noisy",
     "PongPlayer",
     "PreprocessFrames",
+    "Recorder",
+    "RecorderStats",
     "Recording",
     "RecordingError",
-    "RolloutWriter",
+    "ZarrRecorder",
     "action_meanings",
     "behaviour_for",
     "game_card",
@@ -32,4 +42,5 @@ __all__ = [
     "make_game",
     "open_recording",
     "space_card",
+    "space_from_card",
 ]

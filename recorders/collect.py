@@ -19,7 +19,12 @@ from .command import Command
 from .games import PONG, GameConfig, MissingGame, game_card, game_for, make_game
 from .layout import RecordingError
 from .preprocess import FrameConfig
-from .segment import RolloutWriter
+from .schema import Extra
+from .recorder import Recorder
+from .zarr_recorder import ZarrRecorder
+
+
+EXTRAS = {"actor": Extra("uint8", description="place in `behaviours` of who acted")}
 
 
 @dataclass(kw_only=True)
@@ -106,11 +111,13 @@ def collect_segment(config: CollectConfig, worker: int, steps: int, progress: _C
     card, shape = game_card(env), cast(tuple[int, ...], env.observation_space.shape)
     player = behaviour_for(config.env, card["action_meanings"], shape)
     meta = {"game": card, "behaviours": player.names, "collect": {"seed": config.seed, "worker": worker}}
-    with RolloutWriter(config.out, shape, extras={"actor": "uint8"}, meta=meta) as writer:
+    with ZarrRecorder(
+        config.out, env.observation_space, env.action_space, extras=EXTRAS, meta=meta, shared=True
+    ) as recorder:
         episode = done = 0
         while done < steps:
             source = np.random.SeedSequence([config.seed, worker, episode])
-            done += _record_episode(env, player, writer, source, steps - done, progress)
+            done += _record_episode(env, player, recorder, source, steps - done, progress)
             episode += 1
     env.close()
 
@@ -118,7 +125,7 @@ def collect_segment(config: CollectConfig, worker: int, steps: int, progress: _C
 def _record_episode(
     env: gymnasium.Env[Any, Any],
     player: Mixture,
-    writer: RolloutWriter,
+    recorder: Recorder,
     source: np.random.SeedSequence,
     limit: int,
     progress: _Counter,
@@ -127,19 +134,19 @@ def _record_episode(
     seed, rng = int(source.generate_state(1)[0] >> 1), np.random.default_rng(source)
     observation, _ = env.reset(seed=seed)
     player.reset(rng)
-    writer.begin(seed=seed, options=None)
+    recorder.begin(seed=seed)
     terminated = truncated = False
     steps = 0
     while steps < limit and not (terminated or truncated):
         action = player.act(observation, rng)
         after, reward, terminated, truncated, _ = env.step(action)
-        writer.add(observation, action, float(reward), terminated, truncated, actor=player.actor)
+        recorder.add(observation, action, float(reward), terminated, truncated, actor=player.actor)
         observation = after
         steps += 1
         if steps % 100 == 0:
             progress.update(100)
     progress.update(steps % 100)
-    writer.end(observation, cut=not (terminated or truncated))
+    recorder.end(observation, wait=False, cut=not (terminated or truncated))
     return steps
 
 

@@ -5,7 +5,6 @@ import importlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import gymnasium
@@ -13,11 +12,12 @@ from gymnasium.utils import RecordConstructorArgs
 from gymnasium.wrappers import AddRenderObservation
 
 from .preprocess import FrameConfig, PreprocessFrames, is_picture
+from .software import versions
+from .spaces import space_card
 
 PONG = "ALE/Pong-v5"
 _PONG_KEYS = {"up": 2, "w": 2, "down": 3, "s": 3, "space": 1,
               "up+space": 4, "w+space": 4, "down+space": 5, "s+space": 5}  # fmt: skip
-_PACKAGES = ("foreframe", "gymnasium", "ale-py", "numpy", "pillow", "zarr")
 
 
 class MissingGame(RuntimeError):
@@ -104,7 +104,7 @@ def game_card(env: gymnasium.Env[Any, Any]) -> dict[str, Any]:
         "action_space": space_card(env.action_space),
         "observation_space": space_card(env.observation_space),
         "action_meanings": action_meanings(env),
-        "versions": _versions(),
+        "versions": versions(),
     }
     return json.loads(json.dumps(card))
 
@@ -126,19 +126,6 @@ def action_meanings(env: gymnasium.Env[Any, Any]) -> list[str]:
     if names is not None:
         return [str(name) for name in names()]
     return [str(n) for n in range(int(getattr(env.action_space, "n", 0)))]
-
-
-def space_card(space: gymnasium.Space[Any]) -> dict[str, Any]:
-    """A space as JSON: its type, and shape, dtype, bounds or counts."""
-    card: dict[str, Any] = {"type": type(space).__name__, "dtype": str(space.dtype)}
-    card["shape"] = list(space.shape or [])
-    if isinstance(space, gymnasium.spaces.Discrete):
-        card |= {"n": int(space.n), "start": int(space.start)}
-    elif isinstance(space, gymnasium.spaces.MultiDiscrete):
-        card |= {"nvec": space.nvec.tolist()}
-    elif isinstance(space, gymnasium.spaces.Box):
-        card |= {"low": space.low.min().item(), "high": space.high.max().item()}
-    return card
 
 
 class _Game(gymnasium.Wrapper, RecordConstructorArgs):
@@ -189,13 +176,3 @@ def _own_keys(env: gymnasium.Env[Any, Any]) -> dict[str, int]:
 def _key_name(key: str | int) -> str:
     name = chr(key) if isinstance(key, int) and 0 < key < 0x110000 else str(key)
     return {" ": "space"}.get(name, name)
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found

@@ -1,93 +1,110 @@
-"""Reads recordings: the journal says what counts; frames come when asked for, all else is in memory."""
+"""Reads recordings: the journals say what counts; frames come when asked for, all else is in memory."""
 
-import json
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from .journal import NAME as JOURNAL
-from .journal import read_events
-from .layout import DATA, FORMAT, FRAMES, VERSION, Field, RecordingError
-
-
-@dataclass(kw_only=True)
-class Episode:
-    """One episode of a recording.
-
-    Attributes:
-        segment: folder it lies in.
-        start: first row of the whole recording that belongs to it.
-        stop: row after its last one; it has `stop - start` observations and one action fewer.
-        seed: what the environment was reset with, if known.
-        return_: sum of its rewards.
-        meta: what the recorder noted, e.g. reset options; `unfinished` is set if recording broke off.
-    """
-
-    segment: Path
-    start: int
-    stop: int
-    seed: int | None
-    return_: float
-    meta: dict[str, Any] = field(default_factory=dict)
-    _arrays: str | None = None
-
-    @property
-    def steps(self) -> int:
-        """Number of actions."""
-        return self.stop - self.start - 1
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        """The numpy arrays that were recorded with the episode; empty if there are none."""
-        if self._arrays is None:
-            return {}
-        with np.load(self.segment / self._arrays, allow_pickle=False) as stored:
-            return {name: stored[name] for name in stored.files}
+from .clip import Clip
+from .episode import Episode
+from .layout import FRAMES, OUTCOME, Field, RecordingError
+from .segment_reader import SegmentReader
+from .spaces import Space, from_rows, space_from_card
+from .storage import Storage, storage_at
 
 
 class Recording:
     """A collection of recorded episodes, rows of all segments one after another.
 
     Attributes:
-        path: the collection's folder.
+        path: the collection's folder or URL.
         meta: what was noted for the first segment as a whole, e.g. the game card.
-        episodes: in order of recording.
-        actions: action taken after seeing the row's frame; padding in an episode's last row.
-        rewards: float32, earned by the row's action.
-        terminated: bool, whether the row's action ended the episode.
-        truncated: bool, whether the episode was cut after the row's action.
+        episodes: in order of recording, segment by segment.
+        rewards: float64 [rows], earned by the row's action.
+        terminated: bool [rows], whether the row's action ended the episode.
+        truncated: bool [rows], whether the episode was cut after the row's action.
     """
 
-    def __init__(self, path: Path, segments: list["_Segment"]) -> None:
+    def __init__(self, path: str, storage: Storage, segments: list[SegmentReader]) -> None:
         self.path = path
         self.meta = segments[0].meta
-        self._segments = segments
-        self._offsets = np.cumsum([0, *[segment.rows for segment in segments]])
-        self.episodes = [e for segment, offset in zip(segments, self._offsets[:-1], strict=True)
-                         for e in segment.episodes(int(offset))]  # fmt: skip
-        self.actions = self.extra("action")
-        self.rewards = self.extra("reward")
-        self.terminated = self.extra("terminated")
-        self.truncated = self.extra("truncated")
+        self._storage, self._segments = storage, segments
+        self._index()
 
     def __len__(self) -> int:
-        """Number of rows, which is the number of frames."""
+        """Number of rows, which is the number of observations."""
         return int(self._offsets[-1])
+
+    def __getitem__(self, episode: int) -> Clip:
+        """A whole episode."""
+        return self.read(episode)
+
+    @property
+    def fields(self) -> dict[str, Field]:
+        """The arrays of a row, by name."""
+        return self._segments[0].fields
+
+    @property
+    def segments(self) -> list[SegmentReader]:
+        """The writers' parts, in order."""
+        return list(self._segments)
 
     @property
     def frame_shape(self) -> tuple[int, ...]:
-        """Shape of one frame, [H, W, 3]."""
-        return self._segments[0].fields[FRAMES].shape
+        """Shape of one frame, [H, W, 3].
+
+        Raises:
+            RecordingError: if observations are no pictures.
+        """
+        self._known(FRAMES)
+        return self.fields[FRAMES].shape
+
+    @property
+    def fps(self) -> float | None:
+        """Steps per second at the game's true speed, if noted."""
+        for card in (self.meta, self.meta.get("world"), self.meta.get("game")):
+            if isinstance(card, dict) and card.get("fps"):
+                return float(card["fps"])
+        return None
+
+    @cached_property
+    def observation_space(self) -> Space:
+        """What observations are in.
+
+        Raises:
+            RecordingError: if it was not noted, as before version 1.
+        """
+        return space_from_card(self._space("observation_space"))
+
+    @cached_property
+    def action_space(self) -> Space:
+        """What actions are in.
+
+        Raises:
+            RecordingError: if it was not noted, as before version 1.
+        """
+        return space_from_card(self._space("action_space"))
+
+    @property
+    def actions(self) -> Any:
+        """Actions of all rows, each taken after seeing its observation; padding in an episode's last row."""
+        return self.extra("action") if "action" in self.fields else self._values("action", 0, len(self))
 
     @property
     def actors(self) -> np.ndarray:
         """Index of who acted in each row, into `meta["behaviours"]`."""
         return self.extra("actor")
+
+    @property
+    def extras(self) -> list[str]:
+        """Names of what was recorded with each step besides."""
+        own = {*OUTCOME, FRAMES}
+        return [n for n in self.fields if n not in own and n.partition(".")[0] not in ("action", "observation")]
 
     def extra(self, name: str) -> np.ndarray:
         """All rows of one field, e.g. `"latency_ms"`.
@@ -95,167 +112,214 @@ class Recording:
         Raises:
             RecordingError: if there is no such field.
         """
-        known = sorted(set(self._segments[0].fields) - {FRAMES})
-        if name not in known:
-            raise RecordingError(f"{self.path} has no field {name!r}; it has {known}")
-        return np.concatenate([segment.read(name, 0, segment.rows) for segment in self._segments])
+        self._known(name)
+        return np.concatenate([segment.column(name) for segment in self._segments])
+
+    def read(self, episode: int | Episode, start: int = 0, stop: int | None = None) -> Clip:
+        """Steps of an episode.
+
+        Args:
+            episode: one of `episodes`, or its place in it.
+            start: number of the first step.
+            stop: number of the step after the last; None goes to the end.
+
+        Raises:
+            IndexError: if there is no such episode, or it has no such steps.
+        """
+        it = episode if isinstance(episode, Episode) else self._episode(episode)
+        stop = it.steps if stop is None else stop
+        if not 0 <= start <= stop <= it.steps:
+            raise IndexError(f"steps {start}:{stop} asked for, episode {it.id} has 0:{it.steps}")
+        a, b = it.start + start, it.start + stop
+        name = FRAMES if FRAMES in self.fields else "observation"
+        columns = {key: self._rows(key, a, b) for key in [*OUTCOME, *self.extras]}
+        return Clip(self._values(name, a, b + 1), self._values("action", a, b), columns.pop("reward"),
+                    columns.pop("terminated"), columns.pop("truncated"), columns, start)  # fmt: skip
 
     def frames(self, start: int, stop: int) -> np.ndarray:
         """Frames of rows start to stop, uint8 [stop - start, H, W, 3].
 
         Raises:
             IndexError: if the rows are not all there.
+            RecordingError: if observations are no pictures.
         """
         if not 0 <= start <= stop <= len(self):
             raise IndexError(f"frames {start}:{stop} asked for, the recording has rows 0:{len(self)}")
         out = np.empty((stop - start, *self.frame_shape), np.uint8)
-        for job in self._frame_jobs(start, stop, out):
+        for job in self._jobs(FRAMES, start, stop, out):
             job()
         return out
 
-    def load_frames(self, progress: bool = True) -> np.ndarray:
+    def load_frames(self, progress: bool = True, out: np.ndarray | None = None) -> np.ndarray:
         """All frames, uint8 [rows, H, W, 3], decoded into memory by two threads.
 
         Args:
             progress: whether a bar is shown.
+            out: where to; a new array when None.
         """
-        out = np.empty((len(self), *self.frame_shape), np.uint8)
-        jobs = self._frame_jobs(0, len(self), out)
+        out = np.empty((len(self), *self.frame_shape), np.uint8) if out is None else out
+        jobs = self._jobs(FRAMES, 0, len(self), out)
         with ThreadPoolExecutor(2) as pool:
             done = pool.map(lambda job: job(), jobs)
             for _ in tqdm(done, f"loading {self.path}", len(jobs), disable=not progress, unit="chunk"):
                 pass
         return out
 
-    def _frame_jobs(self, start: int, stop: int, out: np.ndarray) -> list[Callable[[], None]]:
+    def select(self, where: Callable[[Episode], bool] | None = None, **values: Any) -> list[Episode]:
+        """Episodes for which `where` holds and whose attributes or notes have the given values.
+
+            recording.select(lambda episode: episode.steps >= 64, terminated=True, world_hash="4f1c")
+        """
+        found = [e for e in self.episodes if all(_note(e, key) == value for key, value in values.items())]
+        return found if where is None else [episode for episode in found if where(episode)]
+
+    def refresh(self) -> bool:
+        """Look for what has been recorded since; returns whether there is more.
+
+        Raises:
+            RecordingError: if a segment of another kind has come.
+        """
+        known = {segment.name for segment in self._segments}
+        new = [s for s in _segments(self._storage, skip=known) if s.rows]
+        changed = [segment.refresh() for segment in self._segments]
+        if not new and not any(changed):
+            return False
+        _check_alike(self.path, [*self._segments, *new])
+        self._segments = sorted([*self._segments, *new], key=lambda segment: segment.name)
+        self._index()
+        return True
+
+    def follow(self, poll_s: float = 0.2, timeout_s: float | None = None) -> Iterator[tuple[Episode, Clip]]:
+        """Steps as they are committed, by whoever is recording: first what is there, then what comes.
+
+        Args:
+            poll_s: seconds between two looks.
+            timeout_s: end when nothing has come for so long; None goes on for ever.
+        """
+        seen: dict[str, int] = {}
+        last = time.monotonic()
+        while True:
+            for episode in self.episodes:
+                known = seen.get(episode.id, 0)
+                if episode.steps > known:
+                    seen[episode.id] = episode.steps
+                    last = time.monotonic()
+                    yield episode, self.read(episode, known)
+            if timeout_s is not None and time.monotonic() - last > timeout_s:
+                return
+            if not self.refresh():
+                time.sleep(poll_s)
+
+    def _index(self) -> None:
+        """Number the rows of all segments."""
+        self._offsets = np.cumsum([0, *[segment.rows for segment in self._segments]])
+        self.episodes = [e for segment, offset in zip(self._segments, self._offsets[:-1].tolist(), strict=True)
+                         for e in segment.episodes(offset)]  # fmt: skip
+        self.rewards, self.terminated, self.truncated = (self.extra(name) for name in OUTCOME)
+        for episode in self.episodes:
+            if episode.steps:
+                episode.terminated = bool(self.terminated[episode.stop - 2])
+                episode.truncated = bool(self.truncated[episode.stop - 2])
+
+    def _episode(self, place: int) -> Episode:
+        if not -len(self.episodes) <= place < len(self.episodes):
+            raise IndexError(f"episode {place} asked for, {self.path} has {len(self.episodes)}")
+        return self.episodes[place]
+
+    def _values(self, name: str, start: int, stop: int) -> Any:
+        """Values of a space in rows start to stop."""
+        if name in self.fields and not self.fields[name].is_text:
+            return self._rows(name, start, stop)
+        space = self.action_space if name == "action" else self.observation_space
+        names = [key for key in self.fields if key == name or key.startswith(name + ".")]
+        return from_rows(name, space, {key: self._rows(key, start, stop) for key in names})
+
+    def _rows(self, name: str, start: int, stop: int) -> np.ndarray:
+        out = self.fields[name].zeros(stop - start)
+        for job in self._jobs(name, start, stop, out):
+            job()
+        return out
+
+    def _jobs(self, name: str, start: int, stop: int, out: np.ndarray) -> list[Callable[[], None]]:
         """Calls that each fill the part of `out` that comes from one chunk."""
         jobs: list[Callable[[], None]] = []
         for segment, offset in zip(self._segments, self._offsets[:-1].tolist(), strict=True):
             low, high = max(start - offset, 0), min(stop - offset, segment.rows)
-            step = segment.fields[FRAMES].chunk
+            step = segment.fields[name].chunk
             for first in range(low - low % step, high, step):
                 a, b = max(low, first), min(high, first + step)
-                part = out[offset + a - start : offset + b - start]
-                jobs.append(partial(segment.read_into, FRAMES, a, b, part))
+                jobs.append(partial(segment.read_into, name, a, b, out[offset + a - start : offset + b - start]))
         return jobs
 
+    def _known(self, name: str) -> None:
+        if name not in self.fields:
+            raise RecordingError(f"{self.path} has no field {name!r}; it has {sorted(self.fields)}")
 
-_Event = dict[str, Any]
-
-
-class _Segment:
-    """One writer's part of a collection."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.meta = _read_attributes(path)
-        self.fields = {p.parent.name: _read_field(p) for p in sorted((path / DATA).glob("*/zarr.json"))}
-        self._ends, self._open, self.rows = _read_index(path / JOURNAL)
-
-    def episodes(self, offset: int) -> list[Episode]:
-        """The segment's episodes, rows counted from `offset`."""
-        events = list(self._ends)
-        if self._open is not None:
-            rewards = self.read("reward", self._open["start"], self.rows)[:-1]
-            end = {"stop": self.rows, "return": float(rewards.sum()), "meta": {"unfinished": True}}
-            events.append((self._open, end))
-        return [_episode(self.path, begin, end, offset) for begin, end in events]
-
-    def read(self, name: str, start: int, stop: int) -> np.ndarray:
-        """Rows start to stop of one field."""
-        field = self.fields[name]
-        out = np.empty((stop - start, *field.shape), field.dtype)
-        self.read_into(name, start, stop, out)
-        return out
-
-    def read_into(self, name: str, start: int, stop: int, out: np.ndarray) -> None:
-        """Fill `out` with rows start to stop of one field."""
-        field = self.fields[name]
-        for index in range(start // field.chunk, -(-stop // field.chunk)):
-            first = index * field.chunk
-            a, b = max(start, first), min(stop, first + field.chunk)
-            out[a - start : b - start] = self._chunk(name, index)[a - first : b - first]
-
-    def _chunk(self, name: str, index: int) -> np.ndarray:
-        path = self.fields[name].chunk_path(self.path / DATA, name, index)
-        try:
-            return self.fields[name].decode(path.read_bytes())
-        except FileNotFoundError:
-            raise RecordingError(f"{path} is missing: the recording is damaged or not copied whole") from None
-        except (RuntimeError, ValueError) as error:
-            raise RecordingError(f"{path} is damaged ({error}); restore it from a copy") from error
+    def _space(self, key: str) -> Any:
+        card = self.meta.get(key) or (self.meta.get("game") or {}).get(key)
+        if not isinstance(card, dict) or "type" not in card:
+            raise RecordingError(f"{self.path} does not say what its {key} is; python -m recorders.merge can note it")
+        return card
 
 
 def open_recording(path: str | Path) -> Recording:
     """Open a collection of recorded episodes; it may be growing, and what is there now counts.
 
     Args:
-        path: the folder given to the recorder, or one segment of it.
+        path: the folder or URL given to the recorder, or one segment of it.
 
     Raises:
         RecordingError: if there is no recording, a newer program wrote it, it is empty or segments differ.
     """
-    path = Path(path)
-    folders = [path] if (path / JOURNAL).is_file() else sorted(file.parent for file in path.glob(f"seg-*/{JOURNAL}"))
-    folders = [folder for folder in folders if folder.suffix != ".tmp"]
-    if not folders:
-        what = "does not exist" if not path.exists() else "holds no segment (seg-*/journal.jsonl)"
+    storage = storage_at(path)
+    try:
+        segments = _segments(storage)
+    except PermissionError as error:
+        raise RecordingError(f"{path} cannot be read: {error.strerror}") from None
+    if not segments:
+        what = "holds no segment (seg-*/journal.jsonl)" if storage.list("") or Path(path).is_dir() else "does not exist"
         raise RecordingError(f"{path} is not a recording: it {what}; python -m recorders.collect makes one")
-    segments = [segment for segment in map(_Segment, folders) if segment.rows]
+    segments = [segment for segment in segments if segment.rows]
     if not segments:
         raise RecordingError(f"{path} holds no finished chunk yet: record at least one episode")
+    _check_alike(str(path), segments)
+    return Recording(str(path), storage, segments)
+
+
+def segment_names(storage: Storage) -> list[str]:
+    """Names of the segments in a collection, in order of recording; [""] where the storage is itself a segment."""
+    names = storage.list("")
+    if "journal.jsonl" in names or "journal" in names:
+        return [""]
+    return [name for name in names if name.startswith("seg-") and not name.endswith(".tmp")]
+
+
+def _segments(storage: Storage, skip: set[str] | None = None) -> list[SegmentReader]:
+    found = []
+    for name in segment_names(storage):
+        if name in (skip or ()):
+            continue
+        try:
+            found.append(SegmentReader(storage, name))
+        except FileNotFoundError:
+            continue  # not there yet, or just removed
+    return found
+
+
+def _check_alike(path: str, segments: list[SegmentReader]) -> None:
+    first = segments[0]
     for segment in segments[1:]:
-        if segment.fields != segments[0].fields:
+        alike = segment.fields.keys() == first.fields.keys() and all(
+            field.same_rows(first.fields[name]) for name, field in segment.fields.items()
+        )
+        if not alike:
             raise RecordingError(
-                f"in {path}, {segment.path.name} and {segments[0].path.name} differ in fields or frame size; "
+                f"in {path}, {segment.name} and {first.name} differ in fields or frame size; "
                 "keep recordings of different games in different folders"
             )
-    return Recording(path, segments)
 
 
-def _read_attributes(segment: Path) -> dict[str, Any]:
-    try:
-        meta = json.loads((segment / DATA / "zarr.json").read_text(encoding="utf-8"))["attributes"]
-    except (OSError, ValueError, KeyError) as error:
-        raise RecordingError(f"{segment / DATA} is not a readable Zarr v3 group ({error})") from error
-    if meta.get("format") != FORMAT:
-        raise RecordingError(f"{segment} is not a {FORMAT}: its format is {meta.get('format')!r}")
-    if meta.get("version", 0) > VERSION:
-        newer = f"{segment} has version {meta['version']}, this program reads up to {VERSION}"
-        raise RecordingError(f"{newer}; update foreframe")
-    return meta
-
-
-def _read_field(path: Path) -> Field:
-    meta = json.loads(path.read_text(encoding="utf-8"))
-    chunk = meta["chunk_grid"]["configuration"]["chunk_shape"][0]
-    return Field(shape=tuple(meta["shape"][1:]), dtype=meta["data_type"], chunk=chunk)
-
-
-def _read_index(path: Path) -> tuple[list[tuple[_Event, _Event]], _Event | None, int]:
-    """(begin, end) of finished episodes, the begin of a cut one if any of it is left, and rows in all."""
-    ends: list[tuple[_Event, _Event]] = []
-    begin, rows, finished = None, 0, 0
-    for event in read_events(path):
-        if event["event"] == "begin":
-            begin = event
-        elif event["event"] == "flush":
-            rows = event["rows"]
-        elif begin is not None:
-            ends.append((begin, event))
-            begin, finished = None, event["stop"]
-    if begin is not None and rows - begin["start"] >= 2:
-        return ends, begin, rows
-    return ends, None, finished
-
-
-def _episode(segment: Path, begin: _Event, end: _Event, offset: int) -> Episode:
-    return Episode(
-        segment=segment,
-        start=begin["start"] + offset,
-        stop=end["stop"] + offset,
-        seed=begin["seed"],
-        return_=end["return"],
-        meta={**begin["meta"], **end["meta"]},
-        _arrays=begin.get("arrays"),
-    )
+def _note(episode: Episode, key: str) -> Any:
+    if key != "meta" and hasattr(episode, key):
+        return getattr(episode, key)
+    return episode.meta.get(key)

@@ -5,11 +5,12 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny networks are faster so, here and in child processes
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
 
-from recorders import RolloutWriter, action_meanings, game_card, game_for, make_game
+from recorders import ZarrRecorder, action_meanings, game_card, game_for, make_game
 from world_model import Contexts, SamplerConfig, WorldModel, WorldModelConfig, save_world
 
 
@@ -54,7 +55,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     game = {"id": "Square", "fps": 10, "action_space": {"n": 3}, "action_meanings": ["NOOP", "LEFT", "RIGHT"],
             "keys": {}}
     rng = np.random.default_rng(0)
-    with RolloutWriter(path, (8, 12, 3), meta={"game": game}) as writer:
+    pictures = gymnasium.spaces.Box(0, 255, (8, 12, 3), np.uint8)
+    with ZarrRecorder(path, pictures, gymnasium.spaces.Discrete(3), meta={"game": game}) as writer:
         for episode in range(6):
             place = 5
             writer.begin(seed=episode)

@@ -1,0 +1,103 @@
+"""What is noted beside the steps: anything JSON, with numpy arrays kept apart."""
+
+import io
+import math
+import re
+import zipfile
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from .layout import ARRAYS, RecordingError
+
+_REFERENCE = "$array"
+_NAME = re.compile(rf"{ARRAYS}/\d{{6,}}\.npz")
+MAX_ARRAYS_BYTES = 1 << 31
+
+
+def split(value: Any, name: str, arrays: dict[str, np.ndarray]) -> Any:
+    """`value` as JSON; numpy arrays in it go into `arrays` under their place's name and leave a reference.
+
+    Raises:
+        RecordingError: if something is neither JSON nor numpy; the message says what and where.
+    """
+    if isinstance(value, np.ndarray):
+        if value.dtype.hasobject:
+            raise RecordingError(f"{name} is an array of objects, which cannot be noted: expected numbers")
+        arrays[name] = value
+        return {_REFERENCE: name}
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, Mapping):
+        return {str(key): split(part, f"{name}.{key}", arrays) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [split(part, f"{name}.{place}", arrays) for place, part in enumerate(value)]
+    if value is None or isinstance(value, bool | int | str) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    raise RecordingError(f"{name} cannot be noted: expected JSON or numpy arrays, got {value!r} ({type(value).__name__})")
+
+
+def join(value: Any, arrays: Mapping[str, np.ndarray]) -> Any:
+    """Inverse of `split`, but for tuples, which come back as lists."""
+    if isinstance(value, dict):
+        if value.keys() == {_REFERENCE}:
+            return arrays[value[_REFERENCE]]
+        return {key: join(part, arrays) for key, part in value.items()}
+    return [join(part, arrays) for part in value] if isinstance(value, list) else value
+
+
+def references(value: Any) -> bool:
+    """Whether there are references to arrays in what `split` gave."""
+    if isinstance(value, dict):
+        return value.keys() == {_REFERENCE} or any(map(references, value.values()))
+    return isinstance(value, list) and any(map(references, value))
+
+
+def plain(meta: Mapping[str, Any], what: str) -> dict[str, Any]:
+    """Notes without arrays.
+
+    Raises:
+        RecordingError: if there is an array or something that is no JSON.
+    """
+    arrays: dict[str, np.ndarray] = {}
+    noted = split(dict(meta), what, arrays)
+    if arrays:
+        raise RecordingError(f"{sorted(arrays)} are numpy arrays: give them as `arrays` of an episode")
+    return noted
+
+
+def arrays_name(number: int) -> str:
+    """Where the arrays of a segment's episode lie in it."""
+    return f"{ARRAYS}/{number:06d}.npz"
+
+
+def pack(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """Arrays as the bytes of an npz file."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
+                np.lib.format.write_array(entry, np.asarray(array), allow_pickle=False)
+    return file.getvalue()
+
+
+def unpack(name: str, data: bytes) -> dict[str, np.ndarray]:
+    """Inverse of `pack`.
+
+    Raises:
+        RecordingError: if the name or the bytes are not of that kind, or would take more than 2 GiB.
+    """
+    if not _NAME.fullmatch(name):
+        raise RecordingError(f"an episode's arrays lie in {ARRAYS}/000000.npz and so on, not in {name!r}")
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
+            if size > MAX_ARRAYS_BYTES:
+                raise RecordingError(f"{name} would unpack to {size} bytes, more than {MAX_ARRAYS_BYTES}: not read")
+        with np.load(io.BytesIO(data), allow_pickle=False) as stored:
+            return {key: stored[key] for key in stored.files}
+    except (zipfile.BadZipFile, ValueError, OSError, EOFError) as error:
+        if isinstance(error, RecordingError):
+            raise
+        raise RecordingError(f"{name} is damaged ({error}); restore it from a copy") from None

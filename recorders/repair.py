@@ -1,0 +1,152 @@
+"""Puts in order what writers have left that were killed: `python -m recorders.repair path=data/pong`."""
+
+import sys
+from dataclasses import dataclass, field
+from typing import cast
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, DictConfig, OmegaConf
+from tqdm import tqdm
+
+from .command import Command
+from .journal import Journal, parse_events
+from .layout import DATA, BusyError, RecordingError
+from .recording import segment_names
+from .sealing import seal_segment
+from .segment_reader import SegmentReader
+from .storage import Storage, storage_at
+
+
+@dataclass
+class RepairReport:
+    """What was found and done: names of segments, and ids of episodes."""
+
+    sealed: list[str] = field(default_factory=list)
+    """segments whose chunks were joined into shards"""
+    live: list[str] = field(default_factory=list)
+    """segments somebody is writing; left alone"""
+    kept: list[str] = field(default_factory=list)
+    """episodes without an end, kept as unfinished"""
+    removed: list[str] = field(default_factory=list)
+    """segments that held no whole step"""
+    damaged: list[str] = field(default_factory=list)
+    """what cannot be repaired, with the reason; left as it is"""
+    litter: int = 0
+    """files of interrupted writes that were removed"""
+
+
+def repair_storage(storage: Storage, progress: bool = True, seal: bool = True) -> RepairReport:
+    """Bring every segment that no writer holds into its final state. Steps that count go on counting.
+
+    A torn last line of a journal is cut, an episode without an end is kept as unfinished up to its last readable
+    step, files of interrupted writes are removed, and chunks are joined into shards.
+
+    Args:
+        storage: the collection.
+        progress: whether a bar is shown.
+        seal: whether to join chunks.
+    """
+    report = RepairReport()
+    names = [name for name in segment_names(storage) if _needs_work(storage, name)]
+    for name in tqdm(names, "repairing", disable=not (progress and names), unit="segment"):
+        try:
+            _repair_segment(storage, name, report, seal)
+        except FileNotFoundError:
+            continue  # removed by its own writer meanwhile
+        except BusyError:
+            report.live.append(name)
+        except RecordingError as error:
+            report.damaged.append(str(error))
+    return report
+
+
+def _needs_work(storage: Storage, name: str) -> bool:
+    """Whether a segment is not sealed, or has chunks left over."""
+    inside = storage.list(name)
+    return DATA in inside and any(entry.startswith("journal") for entry in inside)
+
+
+def _finish_journal(storage: Storage, name: str, journal: Journal) -> list[str]:
+    """Give an episode without an end one, up to its last readable step; returns its id, if there is one to keep."""
+    begin = None
+    for event in parse_events(storage.read_journal(name)):
+        begin = {"begin": event, "end": None}.get(event["event"], begin)
+    if begin is None:
+        return []
+    reader = SegmentReader(storage, name)
+    stop = _readable_rows(reader, begin["start"])
+    if stop - begin["start"] < 2:
+        return []
+    rewards = reader.read("reward", begin["start"], stop - 1)
+    journal.append({
+        "event": "end", "stop": stop, "episode": begin["episode"], "steps": len(rewards),
+        "return": float(rewards.sum()), "terminated": False, "truncated": False, "meta": {"unfinished": True},
+    }, sync=True)  # fmt: skip
+    return [f"{name}/{begin['episode']}"]
+
+
+def _readable_rows(reader: SegmentReader, start: int) -> int:
+    """Rows up to which every chunk from `start` on can be read; a power cut may have cost the last ones."""
+    stop = reader.rows
+    for name, field in reader.fields.items():
+        for index in range(start // field.chunk, -(-stop // field.chunk)):
+            try:
+                reader.chunk(name, index)
+            except RecordingError:
+                stop = min(stop, index * field.chunk)
+                break
+    return stop
+
+
+def _repair_segment(storage: Storage, name: str, report: RepairReport, seal: bool) -> None:
+    if SegmentReader(storage, name).recorded_with < 1:
+        return  # older formats are read as they are
+    journal = storage.journal(name, True)
+    try:
+        report.litter += storage.clean(name)
+        finish_segment(storage, name, journal, seal, report)
+    finally:
+        journal.close()
+
+
+def finish_segment(storage: Storage, name: str, journal: Journal, seal: bool, report: RepairReport) -> None:
+    """Bring a segment whose journal the caller holds into its final state."""
+    report.kept += _finish_journal(storage, name, journal)
+    if not SegmentReader(storage, name).rows:
+        storage.remove(name)
+        report.removed.append(name)
+    elif seal and seal_segment(storage, name):
+        report.sealed.append(name)
+
+
+@dataclass(kw_only=True)
+class RepairConfig(Command):
+    """What is put in order."""
+
+    path: str = MISSING
+    """the collection's folder"""
+
+
+ConfigStore.instance().store(name="repair", node=RepairConfig)
+
+
+@hydra.main(version_base="1.3", config_path=None, config_name="repair")
+def main(cfg: DictConfig) -> None:
+    """Entry point; bad input ends with one line and exit code 2, damage that cannot be repaired with 1."""
+    path = cast(RepairConfig, OmegaConf.to_object(cfg)).path
+    storage = storage_at(path)
+    if not segment_names(storage):
+        print(f"recorders.repair: {path} holds no segment (seg-*/journal.jsonl)", file=sys.stderr)
+        sys.exit(2)
+    report = repair_storage(storage)
+    print(f"{path}: {len(report.sealed)} segments sealed, {len(report.kept)} unfinished episodes kept, "
+          f"{len(report.removed)} empty segments and {report.litter} leftovers removed, "
+          f"{len(report.live)} segments being written left alone")  # fmt: skip
+    for problem in report.damaged:
+        print(f"recorders.repair: {problem}", file=sys.stderr)
+    sys.exit(1 if report.damaged else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,214 @@
+"""Reads one segment of a recording: the journal says what counts, chunks come when asked for."""
+
+import json
+from collections import deque
+from typing import Any
+
+import numpy as np
+
+from .chunks import chunk_span, decode, field_of, index_bytes
+from .episode import Episode
+from .journal import Event, parse_events
+from .layout import CAPACITY, DATA, FORMAT, META, SEALED, VERSION, Field, RecordingError
+from .storage import Storage
+
+
+class SegmentReader:
+    """One writer's part of a collection. It may be growing, or be sealed while it is read.
+
+    Args:
+        storage: the collection.
+        name: the segment's.
+
+    Attributes:
+        meta: what was noted for the whole segment.
+        fields: its arrays.
+        rows: rows that count.
+
+    Raises:
+        RecordingError: if it is no segment, was written by a newer program, or its metadata make no sense.
+        FileNotFoundError: if it has no journal.
+    """
+
+    def __init__(self, storage: Storage, name: str) -> None:
+        self.storage, self.name = storage, name
+        self._group = DATA
+        self.meta: dict[str, Any] = {}
+        self.fields: dict[str, Field] = {}
+        self._limit = 0
+        self._open_group()
+        self._journal = b""
+        self.rows = 0
+        self._ends: list[tuple[Event, Event]] = []
+        self._open: Event | None = None
+        self.refresh()
+
+    @property
+    def place(self) -> str:
+        """Where it is, for messages."""
+        return f"{self.storage.url}/{self.name}" if self.name else self.storage.url
+
+    @property
+    def sealed(self) -> bool:
+        """Whether its chunks are joined into shards."""
+        return self._group == SEALED
+
+    @property
+    def recorded_with(self) -> int:
+        """Version of the format."""
+        return int(self.meta.get("version", 0))
+
+    def refresh(self) -> bool:
+        """Read the journal again; returns whether more counts now than before."""
+        journal = self.storage.read_journal(self.name)
+        if journal == self._journal:
+            return False
+        self._journal = journal
+        before = self.rows, len(self._ends)
+        try:
+            self._ends, self._open, self.rows = _index(parse_events(journal))
+        except (KeyError, TypeError, ValueError) as error:
+            raise RecordingError(f"the journal of {self.place} makes no sense ({error!r}); restore it from a copy") from None
+        if not 0 <= self.rows <= self._limit:
+            raise RecordingError(f"the journal of {self.place} counts {self.rows} rows, the arrays have {self._limit}")
+        return (self.rows, len(self._ends)) != before
+
+    def episodes(self, offset: int) -> list[Episode]:
+        """The segment's episodes, rows counted from `offset`."""
+        events = list(self._ends)
+        if self._open is not None:
+            events.append((self._open, self._unfinished(self._open)))
+        return [Episode.from_events(self, begin, end, offset) for begin, end in events]
+
+    def read(self, name: str, start: int, stop: int) -> np.ndarray:
+        """Rows start to stop of one field, [stop - start, *shape]."""
+        out = self.fields[name].zeros(stop - start)
+        self.read_into(name, start, stop, out)
+        return out
+
+    def read_into(self, name: str, start: int, stop: int, out: np.ndarray) -> None:
+        """Fill `out` with rows start to stop of one field."""
+        chunk = self.fields[name].chunk
+        for index in range(start // chunk, -(-stop // chunk)):
+            first = index * chunk
+            a, b = max(start, first), min(stop, first + chunk)
+            out[a - start : b - start] = self.chunk(name, index)[a - first : b - first]
+
+    def column(self, name: str) -> np.ndarray:
+        """All rows of one field. Memory is taken chunk by chunk, so that a false count costs nothing."""
+        field, parts = self.fields[name], deque[np.ndarray]()
+        for first in range(0, self.rows, field.chunk):
+            parts.append(self.chunk(name, first // field.chunk)[: self.rows - first])
+        return np.concatenate(parts) if parts else field.zeros(0)
+
+    def chunk(self, name: str, index: int) -> np.ndarray:
+        """Rows of one chunk, [chunk, *shape]; read only.
+
+        Raises:
+            RecordingError: if it is missing or damaged, saying which.
+        """
+        try:
+            data = self._chunk_bytes(name, index)
+        except FileNotFoundError:
+            self._open_group()  # sealed or moved meanwhile?
+            try:
+                data = self._chunk_bytes(name, index)
+            except FileNotFoundError:
+                raise RecordingError(
+                    f"{self._chunk_name(name, index)} is missing: {self.place} is damaged or not copied whole"
+                ) from None
+        try:
+            return decode(self.fields[name], data)
+        except ValueError as error:
+            raise self._damaged(name, index, error) from None
+
+    def _chunk_bytes(self, name: str, index: int) -> bytes:
+        field = self.fields[name]
+        if not field.shard:
+            return self.storage.read(f"{self.name}/{self._chunk_name(name, index)}")
+        path = f"{self.name}/{self._chunk_name(name, index)}"
+        size, tail = self.storage.size(path), index_bytes(field.shard)
+        try:
+            if size < tail:
+                raise ValueError(f"it has {size} bytes, fewer than its index")
+            start, stop = chunk_span(self.storage.read_span(path, size - tail, size), index % field.shard, size)
+        except ValueError as error:
+            raise self._damaged(name, index, error) from None
+        return self.storage.read_span(path, start, stop)
+
+    def _chunk_name(self, name: str, index: int) -> str:
+        field = self.fields[name]
+        return field.chunk_name(self._group, name, index // max(field.shard, 1))
+
+    def _damaged(self, name: str, index: int, error: Exception) -> RecordingError:
+        where = f"{self.place}/{self._chunk_name(name, index)}"
+        return RecordingError(f"{where} is damaged ({error}); restore it from a copy")
+
+    def _open_group(self) -> None:
+        """Find the group that holds the rows now, and read its metadata."""
+        for group in (SEALED, DATA):
+            try:
+                card = json.loads(self.storage.read(f"{self.name}/{group}/{META}"))
+                break
+            except FileNotFoundError:
+                continue
+            except (ValueError, RecursionError) as error:
+                raise RecordingError(f"{self.place}/{group}/{META} is not JSON ({error}); restore it from a copy") from None
+        else:
+            raise RecordingError(f"{self.place} is not a readable Zarr v3 group: it has neither {SEALED} nor {DATA}")
+        self._group = group
+        self.meta = _checked_attributes(self.place, card)
+        try:
+            self.fields, rows = self._read_fields(group)
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
+            raise RecordingError(f"{self.place}/{group} has metadata that make no sense ({error}); not read") from None
+        self._limit = min(rows)
+        if len(set(rows)) != 1 or not 0 <= self._limit <= CAPACITY:
+            raise RecordingError(f"{self.place}/{group} has arrays of {sorted(set(rows))} rows: expected one number up to {CAPACITY}")
+
+    def _read_fields(self, group: str) -> tuple[dict[str, Field], list[int]]:
+        fields, rows = {}, []
+        for name in self.storage.list(f"{self.name}/{group}"):
+            if name in (META, "meta") or name.endswith(".tmp"):
+                continue
+            fields[name], count = field_of(name, json.loads(self.storage.read(f"{self.name}/{group}/{name}/{META}")))
+            rows.append(count)
+        if not {"reward", "terminated", "truncated"} <= fields.keys():
+            raise ValueError(f"it has only the arrays {sorted(fields)}")
+        return fields, rows
+
+    def _unfinished(self, begin: Event) -> Event:
+        """The end that an episode without one is given."""
+        start, stop = begin["start"], self.rows
+        rewards = self.read("reward", start, stop)[:-1]
+        return {"stop": stop, "return": float(rewards.sum()), "meta": {"unfinished": True}}
+
+
+def _checked_attributes(place: str, card: Any) -> dict[str, Any]:
+    meta = card.get("attributes") if isinstance(card, dict) else None
+    if not isinstance(meta, dict) or meta.get("format") != FORMAT:
+        found = meta.get("format") if isinstance(meta, dict) else None
+        raise RecordingError(f"{place} is not a {FORMAT}: its format is {found!r}")
+    version = meta.get("version", 0)
+    if not isinstance(version, int) or version > VERSION:
+        raise RecordingError(f"{place} has version {version!r}, this program reads up to {VERSION}; update foreframe")
+    return meta
+
+
+def _index(events: list[Event]) -> tuple[list[tuple[Event, Event]], Event | None, int]:
+    """(begin, end) of finished episodes, the begin of a cut one if any of it is left, and rows in all."""
+    ends: list[tuple[Event, Event]] = []
+    begin, rows, finished = None, 0, 0
+    for event in events:
+        if event["event"] == "begin":
+            begin = event
+        elif event["event"] == "flush":
+            rows = int(event["rows"])
+        elif event["event"] == "end" and begin is not None:
+            if not finished <= begin["start"] < event["stop"]:
+                raise ValueError(f"episode {event['episode']} has rows {begin['start']} to {event['stop']}")
+            ends.append((begin, event))
+            begin, finished = None, int(event["stop"])
+    if begin is not None and rows - begin["start"] >= 2:
+        return ends, begin, rows
+    return ends, None, finished
