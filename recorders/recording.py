@@ -245,6 +245,8 @@ class Recording:
         jobs: list[Callable[[], None]] = []
         for segment, offset in zip(self._segments, self._offsets[:-1].tolist(), strict=True):
             low, high = max(start - offset, 0), min(stop - offset, segment.rows)
+            if low >= high:
+                continue
             step = segment.fields[name].chunk
             for first in range(low - low % step, high, step):
                 a, b = max(low, first), min(high, first + step)
