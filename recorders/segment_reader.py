@@ -22,7 +22,6 @@ class SegmentReader:
 
     Attributes:
         meta: what was noted for the whole segment.
-        fields: its arrays.
         rows: rows that count.
 
     Raises:
@@ -32,10 +31,10 @@ class SegmentReader:
 
     def __init__(self, storage: Storage, name: str) -> None:
         self.storage, self.name = storage, name
-        self._group = DATA
         self.meta: dict[str, Any] = {}
-        self.fields: dict[str, Field] = {}
+        self._layout: tuple[str, dict[str, Field]] = (DATA, {})  # changes as one, under threads that read
         self._limit = 0
+        storage.read_journal(name)  # comes last when a segment is made: without it there is none yet
         self._open_group()
         self._journal = b""
         self.rows = 0
@@ -49,9 +48,14 @@ class SegmentReader:
         return f"{self.storage.url}/{self.name}" if self.name else self.storage.url
 
     @property
+    def fields(self) -> dict[str, Field]:
+        """Its arrays, by name."""
+        return self._layout[1]
+
+    @property
     def sealed(self) -> bool:
         """Whether its chunks are joined into shards."""
-        return self._group == SEALED
+        return self._layout[0] == SEALED
 
     @property
     def recorded_with(self) -> int:
@@ -114,8 +118,9 @@ class SegmentReader:
             try:
                 data = self._chunk_bytes(name, index)
             except FileNotFoundError:
+                where = _chunk_name(self._layout[0], self.fields[name], name, index)
                 raise RecordingError(
-                    f"{self._chunk_name(name, index)} is missing: {self.place} is damaged or not copied whole"
+                    f"{where} is missing: {self.place} is damaged or not copied whole"
                 ) from None
         try:
             return decode(self.fields[name], data)
@@ -123,10 +128,11 @@ class SegmentReader:
             raise self._damaged(name, index, error) from None
 
     def _chunk_bytes(self, name: str, index: int) -> bytes:
-        field = self.fields[name]
+        group, fields = self._layout
+        field = fields[name]
+        path = f"{self.name}/{_chunk_name(group, field, name, index)}"
         if not field.shard:
-            return self.storage.read(f"{self.name}/{self._chunk_name(name, index)}")
-        path = f"{self.name}/{self._chunk_name(name, index)}"
+            return self.storage.read(path)
         size, tail = self.storage.size(path), index_bytes(field.shard)
         try:
             if size < tail:
@@ -136,35 +142,46 @@ class SegmentReader:
             raise self._damaged(name, index, error) from None
         return self.storage.read_span(path, start, stop)
 
-    def _chunk_name(self, name: str, index: int) -> str:
-        field = self.fields[name]
-        return field.chunk_name(self._group, name, index // max(field.shard, 1))
-
     def _damaged(self, name: str, index: int, error: Exception) -> RecordingError:
-        where = f"{self.place}/{self._chunk_name(name, index)}"
+        group, fields = self._layout
+        where = f"{self.place}/{_chunk_name(group, fields[name], name, index)}"
         return RecordingError(f"{where} is damaged ({error}); restore it from a copy")
 
     def _open_group(self) -> None:
-        """Find the group that holds the rows now, and read its metadata."""
-        for group in (SEALED, DATA):
-            try:
-                card = json.loads(self.storage.read(f"{self.name}/{group}/{META}"))
-                break
-            except FileNotFoundError:
-                continue
-            except (ValueError, RecursionError) as error:
-                raise RecordingError(f"{self.place}/{group}/{META} is not JSON ({error}); restore it from a copy") from None
-        else:
+        """Find the group that holds the rows now, and read its metadata.
+
+        Chunks are removed once the sealed group is there. So what was read of them was whole if it is not there yet.
+        """
+        if self._use(SEALED):
+            return
+        try:
+            there = self._use(DATA)
+        except (FileNotFoundError, RecordingError):
+            if self._use(SEALED):
+                return
+            raise
+        if not self._use(SEALED) and not there:
+            self.storage.read_journal(self.name)  # or was all of it removed meanwhile?
             raise RecordingError(f"{self.place} is not a readable Zarr v3 group: it has neither {SEALED} nor {DATA}")
-        self._group = group
+
+    def _use(self, group: str) -> bool:
+        """Read the metadata of a group, and read from it from now on; False if there is no such group."""
+        try:
+            card = json.loads(self.storage.read(f"{self.name}/{group}/{META}"))
+        except FileNotFoundError:
+            return False
+        except (ValueError, RecursionError) as error:
+            raise RecordingError(f"{self.place}/{group}/{META} is not JSON ({error}); restore it from a copy") from None
         self.meta = _checked_attributes(self.place, card)
         try:
-            self.fields, rows = self._read_fields(group)
+            fields, rows = self._read_fields(group)
         except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
             raise RecordingError(f"{self.place}/{group} has metadata that make no sense ({error}); not read") from None
-        self._limit = min(rows)
-        if len(set(rows)) != 1 or not 0 <= self._limit <= CAPACITY:
+        if len(set(rows)) != 1 or not 0 <= min(rows) <= CAPACITY:
             raise RecordingError(f"{self.place}/{group} has arrays of {sorted(set(rows))} rows: expected one number up to {CAPACITY}")
+        self._limit = min(rows)
+        self._layout = (group, fields)
+        return True
 
     def _read_fields(self, group: str) -> tuple[dict[str, Field], list[int]]:
         fields, rows = {}, []
@@ -182,6 +199,10 @@ class SegmentReader:
         start, stop = begin["start"], self.rows
         rewards = self.read("reward", start, stop)[:-1]
         return {"stop": stop, "return": float(rewards.sum()), "meta": {"unfinished": True}}
+
+
+def _chunk_name(group: str, field: Field, name: str, index: int) -> str:
+    return field.chunk_name(group, name, index // max(field.shard, 1))
 
 
 def _checked_attributes(place: str, card: Any) -> dict[str, Any]:
