@@ -85,13 +85,15 @@ class Tally:
 
 
 class Life:
-    """One writer from its start to its kill."""
+    """One writer from its start to its kill, `delay_s` after its first recorder was made; `early`: after its start."""
 
-    def __init__(self, program: Callable[..., None], path: Path, run: int, delay_s: float, errors: Path) -> None:
+    def __init__(self, program: Callable[..., None], path: Path, run: int, errors: Path, delay_s: float,
+                 early: bool = False) -> None:  # fmt: skip
         self.run, self.errors = run, errors / f"run-{run}.txt"
         self.report = Report()
         self.opened = 0
-        self.deadline = time.monotonic() + delay_s
+        self._delay_s = delay_s
+        self.deadline = time.monotonic() + (delay_s if early else 60.0)  # else counted from the first recorder on
         self.pid = os.fork()
         if not self.pid:
             self.report.keep_one_end(writing=True)
@@ -108,6 +110,7 @@ class Life:
             self._data = self._data[MESSAGE.size :]
             if run < 0:
                 self.opened += 1
+                self.deadline = min(self.deadline, time.monotonic() + self._delay_s)
                 continue
             name = Name(run, lane, number)
             if claims.get(name) != ENDED:
@@ -126,13 +129,10 @@ class Life:
         """What the writer died of if it was not killed."""
         return self.errors.read_text() if self.errors.exists() else None
 
-    def worst_loss(self, found: Findings) -> int:
-        """Most rows of one lane that were added and are not there."""
-        losses = []
-        for lane in range(LANES):
-            there = sum(rows for name, rows in found.rows.items() if (name.run, name.lane) == (self.run, lane))
-            losses.append(int(self.report.counters[1 + lane]) - there)
-        return max(losses)
+    def loss(self, found: Findings) -> int:
+        """Rows that were added and are not there, of all lanes; an episode's only row does not show."""
+        there = sum(rows for name, rows in found.rows.items() if name.run == self.run)
+        return int(self.report.counters[1:].sum()) - there
 
 
 class Watcher:
@@ -156,8 +156,8 @@ class Watcher:
         return pickle.loads(data) if data else (0, ["the reader broke; its error is above"])
 
     def _watch(self, path: Path) -> tuple[int, list[str]]:
-        reads, bad, seen = 0, list[str](), Claims()
-        while not self._stop.counters[0]:
+        reads, bad, seen, parent = 0, list[str](), Claims(), os.getppid()
+        while not self._stop.counters[0] and os.getppid() == parent:
             try:
                 found = look(path, seen)
             except Exception:
@@ -198,27 +198,31 @@ def _one_collection(mode: str, path: Path, errors: Path, run: int, goal: int, ta
                     longest_s: float, bar: Any) -> int:  # fmt: skip
     """Kill until there were `goal` kills in all; then repair, append, check all of it; returns the next free run."""
     claims, lives, watcher = Claims(), list[Life](), Watcher(path)
-    while tally.kills < goal:
-        while len(lives) < (3 if mode == "processes" else 1):
-            lives.append(Life(PROGRAMS[mode], path, run, _instant(rng, longest_s), errors))
-            run += 1
-        life = wait_for(lives, claims)
-        lives.remove(life)
-        _kill_and_check(life, path, claims, tally)
-        bar.update()
-    for life in lives:
-        life.kill(claims)
+    try:
+        while tally.kills < goal:
+            while len(lives) < (3 if mode == "processes" else 1):
+                early = bool(rng.random() < 0.25)
+                delay = float(rng.uniform(0.0, 0.15 if early else longest_s))
+                lives.append(Life(PROGRAMS[mode], path, run, errors, delay, early))
+                run += 1
+            life = wait_for(lives, claims)
+            lives.remove(life)
+            _kill_and_check(mode, life, path, claims, tally)
+            bar.update()
+    finally:
+        for life in lives:
+            life.kill(claims)
+        reads, bad = watcher.stop()
     tally.repairs += sum(life.opened for life in lives)
-    reads, bad = watcher.stop()
     tally.reads += reads
     tally.bad_reads += bad
     finish(path, run, claims, tally)
     return run + 1
 
 
-def _instant(rng: np.random.Generator, longest_s: float) -> float:
-    """Seconds until a kill: a quarter early, when recorders are made and repair, the rest anywhere."""
-    return float(rng.uniform(0.0, 0.1) if rng.random() < 0.25 else rng.uniform(0.05, longest_s))
+def loss_bound(lanes: int, queue: int = 8) -> int:
+    """Rows that a kill may cost at most: all blocks of 32 the recorder has, and one row per lane that does not show."""
+    return (queue + lanes) * 32 + lanes
 
 
 def wait_for(lives: list[Life], claims: Claims) -> Life:
@@ -234,7 +238,7 @@ def wait_for(lives: list[Life], claims: Claims) -> Life:
                 return by_pipe[pipe]
 
 
-def _kill_and_check(life: Life, path: Path, claims: Claims, tally: Tally) -> None:
+def _kill_and_check(mode: str, life: Life, path: Path, claims: Claims, tally: Tally) -> None:
     life.kill(claims)
     tally.kills += 1
     tally.repairs += life.opened
@@ -245,7 +249,10 @@ def _kill_and_check(life: Life, path: Path, claims: Claims, tally: Tally) -> Non
     tally.left_tmp += bool(path.exists() and any(path.rglob("*.tmp*")))
     held = dict(claims)
     found = look_in_fork(lambda: look(path, held), tally)
-    tally.worst_loss = max(tally.worst_loss, life.worst_loss(found))
+    loss, most = life.loss(found), loss_bound(LANES if mode == "vector" else 1)
+    tally.worst_loss = max(tally.worst_loss, loss)
+    if loss > most:
+        tally.lost.append(f"writer {life.run} lost {loss} rows that it had added, more than the {most} that may be")
     for name, rows in found.rows.items():  # what is there now must survive the next recorder's repair
         if claims.get(name) != ENDED:
             claims[name] = max(rows, claims.get(name, 0)) if found.seen[name] != ENDED else ENDED

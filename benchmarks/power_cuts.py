@@ -98,7 +98,7 @@ def cut_power(fsync: str, cuts: int, folder: Path, seed: int, longest_s: float, 
 
 def _record_and_die(fsync: str, path: Path, run: int, delay_s: float, folder: Path, tally: Tally) -> Claims:
     said = Claims()
-    life = Life(partial(record_single, fsync=fsync), path, run, delay_s, folder / "errors")
+    life = Life(partial(record_single, fsync=fsync), path, run, folder / "errors", delay_s)
     wait_for([life], said)
     life.kill(said)
     tally.kills += 1
