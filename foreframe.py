@@ -14,6 +14,8 @@ from typing import Any
 import gymnasium
 
 NAMESPACE = "foreframe"
+ANY_WORLD = f"{NAMESPACE}/World-v0"
+"""id of whichever world is named: `gym.make("foreframe/World-v0", world="runs/pong/world")`"""
 _WORLDS = Path(__file__).resolve().parent / "envs" / "worlds"
 
 
@@ -49,6 +51,8 @@ def _register_worlds() -> None:
         name = id.removeprefix(f"{NAMESPACE}/")
         limit = _read_card(name).get("max_episode_steps")
         gymnasium.register(id=id, entry_point="envs:WorldEnv", max_episode_steps=limit, kwargs={"world": name})
+    if ANY_WORLD not in gymnasium.registry:
+        gymnasium.register(id=ANY_WORLD, entry_point="envs:WorldEnv")
 
 
 def _read_card(name: str) -> dict[str, Any]:

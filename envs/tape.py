@@ -36,21 +36,12 @@ class RecordingTape:
                 "actor": Extra("uint8", description="place in `behaviours` of who acted"),
                 "latency_ms": Extra("float32", unit="ms", description="how long the world took for the step"),
             },
-            meta={"world": env.world.card, "behaviours": [actor]},
+            meta={**env.recording_card(), "behaviours": [actor]},
         )
 
     def begin(self, seed: int, info: dict[str, Any]) -> None:
         """An episode begins; `info` is what `reset` said."""
-        start = self._env.world.contexts
-        index = int(info["context"])
-        self._recorder.begin(
-            seed=seed,
-            arrays={"context_frames": start.frames[index], "context_actions": start.actions[index]},
-            context=index,
-            world=self._env.name,
-            world_hash=self._env.world.hash,
-            run=self._env.run_card(),
-        )
+        self._recorder.begin(seed=seed, **self._env.recording_start(info))
 
     def add(self, frame: NDArray[np.uint8], action: int, reward: float, terminated: bool, latency_ms: float) -> None:
         """`action` was taken after seeing `frame`, with this outcome, in so many milliseconds."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from world_model import WorldState, load_world
 
-from .catalogue import find_world
+from .catalogue import WORLDS, find_world
 from .keymap import gymnasium_keys, noop_action
 from .starts import Clip, check_options, clip_of, context_index
 
@@ -59,7 +59,9 @@ class WorldEnv(gymnasium.Env[NDArray[np.uint8], np.int64], EzPickle):
             raise ValueError(f"render_mode must be None or one of {self.metadata['render_modes']}, got {render_mode!r}")
         if passes is not None and passes < 1:
             raise ValueError(f"passes must be at least 1, got {passes}")
-        self.world = load_world(find_world(world), device, dtype).with_sampler(passes)
+        folder = find_world(world)
+        self.world = load_world(folder, device, dtype).with_sampler(passes)
+        self._place = folder.name if folder.parent == WORLDS else str(folder.resolve())
         self.render_mode = render_mode
         self.metadata = {**self.metadata, "render_fps": round(self.world.fps)}
         self.observation_space = gymnasium.spaces.Box(0, 255, self.world.observation_shape, np.uint8)
@@ -154,6 +156,27 @@ class WorldEnv(gymnasium.Env[NDArray[np.uint8], np.int64], EzPickle):
             "threads": torch.get_num_threads(),
             "torch": torch.__version__,
         }
+
+    def recording_card(self) -> dict[str, Any]:
+        """What a recording notes of this world, enough to make it again and to see whether it is the same."""
+        dtype = "bf16" if self.world.dtype == torch.bfloat16 else "fp32"
+        kwargs = {"world": self._place, "device": str(self.world.device), "dtype": dtype, "passes": self.passes}
+        return {
+            "env": {"id": "foreframe/World-v0", "kwargs": kwargs},
+            "world": self.world.card,
+            "world_hash": self.world.hash,
+            "run": self.run_card(),
+            "fps": self.world.fps,
+        }
+
+    def recording_start(self, info: dict[str, Any]) -> dict[str, Any]:
+        """What a recording notes of an episode just begun with `info`: its noise, and the clip it goes on from."""
+        noise = {"noise_seed": self._state.seeds[0]} if self._state is not None else {}
+        if "context" not in info:
+            return noise
+        contexts, index = self.world.contexts, int(info["context"])
+        arrays = {"context_frames": contexts.frames[index], "context_actions": contexts.actions[index]}
+        return {**noise, "arrays": arrays, "context": index}
 
     def get_action_meanings(self) -> list[str]:
         """Names of the actions in the order of their ids, as the real game calls them."""

@@ -20,8 +20,10 @@ _REASONS = {
 
 
 class BackgroundWriter:
-    """Runs jobs one after another. A job that fails is kept, its error is raised by the caller's next call, once, and
-    the job is tried again after that; jobs behind it wait.
+    """Runs jobs one after another.
+
+    A job that fails is kept: its error is raised by the caller's next call, once, and the job is tried again after
+    that; jobs behind it wait.
 
     Args:
         place: what is written, for messages.

@@ -19,10 +19,9 @@ from .command import Command
 from .games import PONG, GameConfig, MissingGame, game_card, game_for, make_game
 from .layout import RecordingError
 from .preprocess import FrameConfig
-from .schema import Extra
 from .recorder import Recorder
+from .schema import Extra
 from .zarr_recorder import ZarrRecorder
-
 
 EXTRAS = {"actor": Extra("uint8", description="place in `behaviours` of who acted")}
 

@@ -55,7 +55,8 @@ class JournalFile:
         if b"\n" in data[end:]:
             self.close()
             raise RecordingError(
-                f"{path} is damaged at byte {end}, with more lines after it; nothing was changed: restore it from a copy"
+                f"{path} is damaged at byte {end} and has more lines after that; nothing was changed: "
+                "restore it from a copy"
             )
         if end < len(data):
             os.ftruncate(self._fd, end)

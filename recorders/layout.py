@@ -11,6 +11,7 @@ row of an episode holds its last observation and padding. docs/recording-format.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,9 +92,17 @@ class Field:
         """[rows, *shape] of padding: zeros, or empty strings."""
         return np.full(rows, "", object) if self.is_text else np.zeros((rows, *self.shape), self.dtype)
 
-    def same_rows(self, other: "Field") -> bool:
-        """Whether rows of both are of one kind; chunks may differ."""
-        return (self.shape, self.dtype) == (other.shape, other.dtype)
+
+def alike(first: Mapping[str, Field], second: Mapping[str, Field]) -> bool:
+    """Whether rows of both are of one kind; chunks may differ."""
+    return first.keys() == second.keys() and all(
+        (field.shape, field.dtype) == (second[name].shape, second[name].dtype) for name, field in first.items()
+    )
+
+
+def describe(fields: Mapping[str, Field]) -> str:
+    """Fields in a few words, for messages."""
+    return ", ".join(f"{name} {field.dtype} {list(field.shape)}" for name, field in sorted(fields.items()))
 
 
 def chunk_rows(row_bytes: int) -> int:

@@ -35,7 +35,8 @@ def split(value: Any, name: str, arrays: dict[str, np.ndarray]) -> Any:
         return [split(part, f"{name}.{place}", arrays) for place, part in enumerate(value)]
     if value is None or isinstance(value, bool | int | str) or (isinstance(value, float) and math.isfinite(value)):
         return value
-    raise RecordingError(f"{name} cannot be noted: expected JSON or numpy arrays, got {value!r} ({type(value).__name__})")
+    kind = type(value).__name__
+    raise RecordingError(f"{name} cannot be noted: expected JSON or numpy arrays, got {value!r} ({kind})")
 
 
 def join(value: Any, arrays: Mapping[str, np.ndarray]) -> Any:

@@ -33,6 +33,10 @@ class Recorder(Protocol):
     An episode is `begin`, an `add` for every step, `end` with the last observation: T + 1 observations, T actions.
     """
 
+    @property
+    def extras(self) -> list[str]:
+        """Names of what `add` takes for every step besides."""
+
     def begin(self, *, lane: int = 0, seed: int | None = None, options: Mapping[str, Any] | None = None,
               arrays: Mapping[str, np.ndarray] | None = None, **meta: Any) -> str:  # fmt: skip
         """Start an episode; returns its id."""

@@ -1,5 +1,6 @@
 """Reads recordings: the journals say what counts; frames come when asked for, all else is in memory."""
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,7 @@ from tqdm import tqdm
 
 from .clip import Clip
 from .episode import Episode
-from .layout import FRAMES, OUTCOME, Field, RecordingError
+from .layout import FRAMES, OUTCOME, Field, RecordingError, alike, describe
 from .segment_reader import SegmentReader
 from .spaces import Space, from_rows, space_from_card
 from .storage import Storage, storage_at
@@ -168,7 +169,7 @@ class Recording:
     def select(self, where: Callable[[Episode], bool] | None = None, **values: Any) -> list[Episode]:
         """Episodes for which `where` holds and whose attributes or notes have the given values.
 
-            recording.select(lambda episode: episode.steps >= 64, terminated=True, world_hash="4f1c")
+        recording.select(lambda episode: episode.steps >= 64, terminated=True, world_hash="4f1c")
         """
         found = [e for e in self.episodes if all(_note(e, key) == value for key, value in values.items())]
         return found if where is None else [episode for episode in found if where(episode)]
@@ -296,6 +297,14 @@ def segment_names(storage: Storage) -> list[str]:
     return [name for name in names if name.startswith("seg-") and not name.endswith(".tmp")]
 
 
+def first_segment(storage: Storage) -> SegmentReader | None:
+    """The first segment of a collection that can be read, if there is one."""
+    for name in segment_names(storage):
+        with contextlib.suppress(FileNotFoundError):
+            return SegmentReader(storage, name)
+    return None
+
+
 def _segments(storage: Storage, skip: set[str] | None = None) -> list[SegmentReader]:
     found = []
     for name in segment_names(storage):
@@ -311,13 +320,10 @@ def _segments(storage: Storage, skip: set[str] | None = None) -> list[SegmentRea
 def _check_alike(path: str, segments: list[SegmentReader]) -> None:
     first = segments[0]
     for segment in segments[1:]:
-        alike = segment.fields.keys() == first.fields.keys() and all(
-            field.same_rows(first.fields[name]) for name, field in segment.fields.items()
-        )
-        if not alike:
+        if not alike(segment.fields, first.fields):
             raise RecordingError(
-                f"in {path}, {segment.name} and {first.name} differ in fields or frame size; "
-                "keep recordings of different games in different folders"
+                f"in {path}, {segment.name} and {first.name} differ in fields: {describe(segment.fields)} and "
+                f"{describe(first.fields)}; keep recordings of different games in different folders"
             )
 
 

@@ -103,12 +103,12 @@ def _finish_journal(storage: Storage, name: str, journal: Journal) -> list[str]:
 def _readable_rows(reader: SegmentReader, start: int) -> int:
     """Rows up to which every chunk from `start` on can be read; a power cut may have cost the last ones."""
     stop = reader.rows
-    for name, field in reader.fields.items():
-        for index in range(start // field.chunk, -(-stop // field.chunk)):
+    for name, it in reader.fields.items():
+        for index in range(start // it.chunk, -(-stop // it.chunk)):
             try:
                 reader.chunk(name, index)
             except RecordingError:
-                stop = min(stop, index * field.chunk)
+                stop = min(stop, index * it.chunk)
                 break
     return stop
 

@@ -110,13 +110,13 @@ class Schema:
             if not isinstance(value, str):
                 raise RecordingError(f"the extra {name} is text, got {value!r}")
             return value
+        if field.dtype[0] == "f" and not field.shape and isinstance(value, float):
+            return value
         given = np.asarray(value)
         if given.shape != field.shape or given.dtype.kind not in "biuf":
             raise RecordingError(f"the extra {name} is {field.dtype} {list(field.shape)}, got {given!r}")
-        if field.dtype[0] != "f":
-            taken = given.astype(field.dtype)
-            if taken != given if not field.shape else (taken != given).any():
-                raise RecordingError(f"the extra {name} is {field.dtype}, {value!r} does not fit into it")
+        if field.dtype[0] != "f" and not np.array_equal(given.astype(field.dtype), given):
+            raise RecordingError(f"the extra {name} is {field.dtype}, {value!r} does not fit into it")
         return given
 
 
@@ -124,4 +124,4 @@ def _dtype_name(dtype: str) -> str:
     try:
         return TEXT if dtype == TEXT else str(np.dtype(dtype))
     except TypeError:
-        raise RecordingError(f"{dtype!r} is no number format of numpy: expected e.g. float32, uint8 or string") from None
+        raise RecordingError(f"{dtype!r} is no number format: expected e.g. float32, uint8 or string") from None

@@ -11,6 +11,7 @@ from .episode import Episode
 from .journal import Event, parse_events
 from .layout import CAPACITY, DATA, FORMAT, META, SEALED, VERSION, Field, RecordingError
 from .storage import Storage
+from .tail import decode_tail, small_fields
 
 
 class SegmentReader:
@@ -36,7 +37,8 @@ class SegmentReader:
         self._limit = 0
         storage.read_journal(name)  # comes last when a segment is made: without it there is none yet
         self._open_group()
-        self._journal = b""
+        self._journal: bytes | None = None
+        self._tails: list[tuple[int, int, Event]] = []
         self.rows = 0
         self._ends: list[tuple[Event, Event]] = []
         self._open: Event | None = None
@@ -68,11 +70,15 @@ class SegmentReader:
         if journal == self._journal:
             return False
         self._journal = journal
+        if not self.sealed:
+            self._open_group()
         before = self.rows, len(self._ends)
         try:
-            self._ends, self._open, self.rows = _index(parse_events(journal))
+            events = parse_events(journal)
+            self._ends, self._open, self.rows = _index(events)
+            self._tails = _tails(events)
         except (KeyError, TypeError, ValueError) as error:
-            raise RecordingError(f"the journal of {self.place} makes no sense ({error!r}); restore it from a copy") from None
+            raise self._senseless(error) from None
         if not 0 <= self.rows <= self._limit:
             raise RecordingError(f"the journal of {self.place} counts {self.rows} rows, the arrays have {self._limit}")
         return (self.rows, len(self._ends)) != before
@@ -111,6 +117,8 @@ class SegmentReader:
         Raises:
             RecordingError: if it is missing or damaged, saying which.
         """
+        if (rows := self._from_journal(name, index)) is not None:
+            return rows
         try:
             data = self._chunk_bytes(name, index)
         except FileNotFoundError:
@@ -126,6 +134,24 @@ class SegmentReader:
             return decode(self.fields[name], data)
         except ValueError as error:
             raise self._damaged(name, index, error) from None
+
+    def _from_journal(self, name: str, index: int) -> np.ndarray | None:
+        """The last, unfilled chunk of a small field while the segment is not sealed; None for any other."""
+        small = small_fields(self.fields)
+        first = index * (field := self.fields[name]).chunk
+        if self.sealed or name not in small or not first < self.rows < first + field.chunk or not self._tails:
+            return None
+        rows = field.zeros(field.chunk)
+        try:
+            for start, stop, event in self._tails:
+                if stop > first:
+                    rows[start - first : stop - first] = decode_tail(event, stop - start, small)[name]
+        except (KeyError, TypeError, ValueError) as error:
+            raise self._senseless(error) from None
+        return rows
+
+    def _senseless(self, error: Exception) -> RecordingError:
+        return RecordingError(f"the journal of {self.place} makes no sense ({error!r}); restore it from a copy")
 
     def _chunk_bytes(self, name: str, index: int) -> bytes:
         group, fields = self._layout
@@ -148,40 +174,42 @@ class SegmentReader:
         return RecordingError(f"{where} is damaged ({error}); restore it from a copy")
 
     def _open_group(self) -> None:
-        """Find the group that holds the rows now, and read its metadata.
-
-        Chunks are removed once the sealed group is there. So what was read of them was whole if it is not there yet.
-        """
-        if self._use(SEALED):
-            return
-        try:
-            there = self._use(DATA)
-        except (FileNotFoundError, RecordingError):
-            if self._use(SEALED):
+        """Find the group that holds the rows now, and read its metadata; it may be sealed at this very moment."""
+        for group in (SEALED, DATA, SEALED):
+            try:
+                self._load_group(group)
+            except FileNotFoundError:
+                continue
+            except RecordingError:
+                if group == DATA and self._has_seal():
+                    continue
+                raise
+            if group == SEALED or not self._has_seal():
                 return
-            raise
-        if not self._use(SEALED) and not there:
-            self.storage.read_journal(self.name)  # or was all of it removed meanwhile?
-            raise RecordingError(f"{self.place} is not a readable Zarr v3 group: it has neither {SEALED} nor {DATA}")
+        self.storage.read_journal(self.name)  # or was all of it removed meanwhile?
+        raise RecordingError(f"{self.place} is not a readable Zarr v3 group: it has neither {SEALED} nor {DATA}")
 
-    def _use(self, group: str) -> bool:
-        """Read the metadata of a group, and read from it from now on; False if there is no such group."""
+    def _has_seal(self) -> bool:
         try:
-            card = json.loads(self.storage.read(f"{self.name}/{group}/{META}"))
+            return self.storage.size(f"{self.name}/{SEALED}/{META}") > 0
         except FileNotFoundError:
             return False
+
+    def _load_group(self, group: str) -> None:
+        where = f"{self.place}/{group}"
+        try:
+            card = json.loads(self.storage.read(f"{self.name}/{group}/{META}"))
         except (ValueError, RecursionError) as error:
-            raise RecordingError(f"{self.place}/{group}/{META} is not JSON ({error}); restore it from a copy") from None
-        self.meta = _checked_attributes(self.place, card)
+            raise RecordingError(f"{where}/{META} is not JSON ({error}); restore it from a copy") from None
+        meta = _checked_attributes(self.place, card)
         try:
             fields, rows = self._read_fields(group)
         except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
-            raise RecordingError(f"{self.place}/{group} has metadata that make no sense ({error}); not read") from None
-        if len(set(rows)) != 1 or not 0 <= min(rows) <= CAPACITY:
-            raise RecordingError(f"{self.place}/{group} has arrays of {sorted(set(rows))} rows: expected one number up to {CAPACITY}")
-        self._limit = min(rows)
-        self._layout = (group, fields)
-        return True
+            raise RecordingError(f"{where} has metadata that make no sense ({error}); not read") from None
+        if len(set(rows)) != 1 or not 0 <= rows[0] <= CAPACITY:
+            found = sorted(set(rows))
+            raise RecordingError(f"{where} has arrays of {found} rows: expected one number up to {CAPACITY}")
+        self.meta, self._limit, self._layout = meta, rows[0], (group, fields)
 
     def _read_fields(self, group: str) -> tuple[dict[str, Field], list[int]]:
         fields, rows = {}, []
@@ -214,6 +242,17 @@ def _checked_attributes(place: str, card: Any) -> dict[str, Any]:
     if not isinstance(version, int) or version > VERSION:
         raise RecordingError(f"{place} has version {version!r}, this program reads up to {VERSION}; update foreframe")
     return meta
+
+
+def _tails(events: list[Event]) -> list[tuple[int, int, Event]]:
+    """(first row, row after the last, event) of all events that hold rows of small fields."""
+    found, before = [], 0
+    for event in events:
+        if event["event"] == "flush":
+            if "tail" in event:
+                found.append((before, int(event["rows"]), event))
+            before = int(event["rows"])
+    return found
 
 
 def _index(events: list[Event]) -> tuple[list[tuple[Event, Event]], Event | None, int]:

@@ -7,11 +7,14 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from .block import Block
 from .chunks import encode
 from .journal import Event, Journal
 from .layout import CAPACITY, DATA, JOURNAL, META, Field, array_card, commit_rows, group_card
 from .storage import Storage
+from .tail import encode_tail, small_fields
 
 
 class SegmentWriter:
@@ -33,6 +36,7 @@ class SegmentWriter:
         self.rows = self.committed = 0
         self._step = commit_rows(fields)
         self._buffers = {name: field.zeros(field.chunk) for name, field in fields.items()}
+        self._small = small_fields(fields)
         self._dirty: set[str] = set()
         self._safe = 0
         self.journal = self._create(attributes)
@@ -66,11 +70,13 @@ class SegmentWriter:
         """Bring all rows to storage, then say so in the journal."""
         if self.committed == self.rows:
             return
-        for name in self.fields:
-            self._write_chunk(name)
+        for name, field in self.fields.items():
+            if name not in self._small or self.rows % field.chunk == 0:
+                self._write_chunk(name)
         if self.fsync == "flush":
             self._sync()
-        self.journal.append({"event": "flush", "rows": self.rows}, sync=self.fsync == "flush")
+        tail = encode_tail({name: self._latest(name) for name in self._small}, self._small)
+        self.journal.append({"event": "flush", "rows": self.rows, **tail}, sync=self.fsync == "flush")
         self.committed = self.rows
         if self.fsync == "flush":
             self._safe = self.rows
@@ -98,6 +104,12 @@ class SegmentWriter:
         if self.fsync != "none":
             self.storage.sync([f"{self.name}/{JOURNAL}"])
         return journal
+
+    def _latest(self, name: str) -> np.ndarray:
+        """Rows of a field that are not committed yet; they lie in one chunk."""
+        chunk = self.fields[name].chunk
+        first = self.committed - self.committed % chunk
+        return self._buffers[name][self.committed - first : self.rows - first]
 
     def _write_chunk(self, field_name: str) -> None:
         """Write the chunk that holds the latest row, whole or in part; a part is written again later."""

@@ -30,7 +30,7 @@ def space_card(space: Space) -> dict[str, Any]:
         starts = {"start": space.start.tolist()} if space.start.any() else {}
         return card | {"nvec": space.nvec.tolist(), **starts}
     if isinstance(space, spaces.MultiBinary):
-        return card | {"n": int(space.n) if np.ndim(space.n) == 0 else list(map(int, space.n))}
+        return card | {"n": np.asarray(space.n).tolist()}
     if isinstance(space, spaces.Box):
         return card | {"low": _bound(space.low), "high": _bound(space.high)}
     return card | _composite_card(space)
@@ -138,7 +138,11 @@ def _composite_rows(name: str, space: Any, value: Any) -> dict[str, Any]:
     return {n: v for key, part in _parts(space) for n, v in to_rows(_part_name(name, key), part, value[key]).items()}
 
 
-def _exact(name: str, space: Space, value: Any) -> np.ndarray:
+def _exact(name: str, space: Space, value: Any) -> Any:
+    if isinstance(space, spaces.Discrete) and isinstance(value, int | np.integer):  # by far the most frequent
+        if space.start <= value < space.start + space.n:
+            return value
+        raise RecordingError(f"{name} must be in {space}, got {value!r}")
     given = np.asarray(value)
     dtype, shape = np.dtype(space.dtype), tuple(space.shape or ())
     if given.dtype == dtype and given.shape == shape and not isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
@@ -180,7 +184,8 @@ def _composite_card(space: Any) -> dict[str, Any]:
     if isinstance(space, spaces.Tuple | spaces.OneOf):
         return {"spaces": [space_card(part) for part in space.spaces]}
     if isinstance(space, spaces.Text):
-        return {"min_length": space.min_length, "max_length": space.max_length, "charset": "".join(space.character_list)}
+        charset = "".join(space.character_list)
+        return {"min_length": space.min_length, "max_length": space.max_length, "charset": charset}
     if isinstance(space, spaces.Sequence):
         return {"feature": space_card(space.feature_space), "stack": space.stack}
     if isinstance(space, spaces.Graph):

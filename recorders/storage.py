@@ -53,6 +53,9 @@ class Storage(Protocol):
     def read_journal(self, segment: str) -> bytes:
         """All that is in a segment's journal."""
 
+    def replace_journal(self, segment: str, data: bytes) -> None:
+        """Put these lines in the journal's place, at once."""
+
 
 class Lock(Protocol):
     """What a writer holds while it writes."""
@@ -171,6 +174,10 @@ class LocalStorage:
     def read_journal(self, segment: str) -> bytes:
         """The journal file's bytes."""
         return self.read(f"{segment}/{JOURNAL}")
+
+    def replace_journal(self, segment: str, data: bytes) -> None:
+        """Write the journal file anew."""
+        self.write(f"{segment}/{JOURNAL}", data, sync=True)
 
 
 class _FileLock:

@@ -16,8 +16,9 @@ from . import notes
 from .background import BackgroundWriter
 from .block import Block
 from .lane import EndedEpisode, Lane
-from .layout import FORMAT, VERSION, RecordingError, commit_rows
+from .layout import FORMAT, VERSION, RecordingError, alike, commit_rows, describe
 from .recorder import RecorderStats
+from .recording import first_segment
 from .repair import RepairReport, finish_segment, repair_storage
 from .schema import Extra, Schema
 from .segment_writer import SegmentWriter
@@ -84,6 +85,7 @@ class ZarrRecorder:
             raise RecordingError(f"cannot record into {path}: {error.strerror or error}") from error
         try:
             repair_storage(self.storage, progress=False, seal=seal, alone=not shared)
+            self._check_collection()
             attributes = self._attributes(meta or {}, lanes)
             self._lanes = [self._open_lane(attributes, lane, fsync) for lane in range(lanes)]
         except OSError as error:
@@ -101,6 +103,11 @@ class ZarrRecorder:
     def segments(self) -> list[str]:
         """Names of the segments this recorder writes, one per lane."""
         return [lane.writer.name for lane in self._lanes]
+
+    @property
+    def extras(self) -> list[str]:
+        """Names of what `add` takes for every step besides."""
+        return list(self.schema.extras)
 
     def begin(self, *, lane: int = 0, seed: int | None = None, options: Mapping[str, Any] | None = None,
               arrays: Mapping[str, np.ndarray] | None = None, **meta: Any) -> str:  # fmt: skip
@@ -189,7 +196,7 @@ class ZarrRecorder:
         return RecorderStats(rows, committed, stats.committed_episodes, stats.waits, stats.waited_s)
 
     def close(self) -> None:
-        """Commit what is left, seal, and let go; an episode that was not ended is kept as unfinished. Twice is harmless.
+        """Commit what is left, seal, and let go; an open episode is kept as unfinished. Twice is harmless.
 
         Raises:
             RecordingError: if what was left cannot be written; what was committed is intact.
@@ -201,8 +208,10 @@ class ZarrRecorder:
             self._writer.close()
             self._finish()
         except OSError as error:
-            raise RecordingError(f"{self.storage.url} could not be closed properly: {error.strerror or error}; what "
-                                 "was committed is intact, python -m recorders.repair does the rest") from error  # fmt: skip
+            raise RecordingError(
+                f"{self.storage.url} could not be closed properly: {error.strerror or error}; "
+                "what was committed is intact, python -m recorders.repair does the rest"
+            ) from error
         finally:
             self._writer.close()
             self._writer = None
@@ -231,6 +240,13 @@ class ZarrRecorder:
             "process": os.getpid(),
             "lanes": lanes,
         }
+
+    def _check_collection(self) -> None:
+        """Refuse to add rows of another kind to a collection."""
+        there = first_segment(self.storage)
+        if there is not None and not alike(there.fields, self.schema.fields):
+            held, new = describe(there.fields), describe(self.schema.fields)
+            raise RecordingError(f"{self.storage.url} holds {held}, this recorder writes {new}: record elsewhere")
 
     def _open_lane(self, attributes: dict[str, Any], lane: int, fsync: str) -> Lane:
         return Lane(self.schema, SegmentWriter(self.storage, self.schema.fields, {**attributes, "lane": lane}, fsync))
