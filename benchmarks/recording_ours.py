@@ -2,21 +2,17 @@
 
 from functools import partial
 from pathlib import Path
+from typing import cast
 
-import recorders
-from recorders import ZarrRecorder, open_recording
+from recorders import TrainingCache, ZarrRecorder, open_recording
 
-from .recording_contenders import Absent, Clip, Contender, Reader
+from .recording_contenders import Clip, Contender, Reader, Writer
 from .recording_play import Play
 
 
-class Ours:
-    """`ZarrRecorder`; open or sealed decides how the recording is left, and so what is read."""
-
-    def __init__(self, path: Path, play: Play, seal: bool) -> None:
-        self._recorder = ZarrRecorder(path, play.observation_space, play.action_space, seal=seal)
-        self.begin, self.add, self.end = self._recorder.begin, self._recorder.add, self._recorder.end
-        self.close = self._recorder.close
+def write_ours(path: Path, play: Play, seal: bool) -> Writer:
+    """Our recorder; `seal` decides how it leaves the recording, and so what is read."""
+    return cast(Writer, ZarrRecorder(path, play.observation_space, play.action_space, seal=seal))
 
 
 def read_ours(path: Path) -> Reader:
@@ -31,18 +27,20 @@ def read_ours(path: Path) -> Reader:
 
 
 def read_cache(path: Path) -> Reader:
-    """Clips of a memory-mapped training cache that is made on the first call.
+    """Clips from the memory-mapped training cache beside a recording, which the first call builds."""
+    recording = open_recording(path)
+    cache = TrainingCache.build(recording, path.with_name("cache"), progress=False)
+    actions, rewards = recording.actions, recording.rewards
 
-    Raises:
-        Absent: if this checkout has none.
-    """
-    if not hasattr(recorders, "TrainingCache"):
-        raise Absent("this checkout has no TrainingCache")
-    raise Absent("not connected yet")
+    def read(episode: int, start: int, n: int) -> Clip:
+        first = cache.episodes[episode].start + start
+        return cache.frames(first, first + n), actions[first : first + n], rewards[first : first + n]
+
+    return read
 
 
 OURS = [
-    Contender("ours, open", partial(Ours, seal=False), read_ours),
-    Contender("ours, sealed", partial(Ours, seal=True), read_ours),
-    Contender("ours, cached", partial(Ours, seal=True), read_cache),
+    Contender("ours, open", partial(write_ours, seal=False), read_ours),
+    Contender("ours, sealed", partial(write_ours, seal=True), read_ours),
+    Contender("ours, cached", partial(write_ours, seal=True), read_cache),
 ]

@@ -84,7 +84,8 @@ def play(game: str, size: list[int], steps: int, seed: int = 0) -> Play:
 
 def _episode(observation: np.ndarray, env: gymnasium.Env[Any, Any], player: Any, rng: np.random.Generator,
              limit: int) -> PlayedEpisode:  # fmt: skip
-    observations, rows = [observation], []
+    observations: list[np.ndarray] = [observation]
+    rows: list[tuple[int, float, bool, bool]] = []
     ended = False
     while not ended and len(rows) < limit:
         action = player.act(observation, rng)
@@ -97,7 +98,7 @@ def _episode(observation: np.ndarray, env: gymnasium.Env[Any, Any], player: Any,
     return PlayedEpisode(np.stack(observations), actions, rewards, terminations, truncations)
 
 
-class Replay(gymnasium.Env[np.ndarray, int]):
+class Replay(gymnasium.Env[np.ndarray, Any]):
     """The play as an environment, for recorders that wrap one; it ignores seed and action."""
 
     def __init__(self, played: Play) -> None:
@@ -109,7 +110,7 @@ class Replay(gymnasium.Env[np.ndarray, int]):
         self._episode, self._t = next(self._episodes), 0
         return self._episode.observations[0], {}
 
-    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict]:
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict]:
         """The next step, whatever the action."""
         t, episode = self._t, self._episode
         self._t += 1
