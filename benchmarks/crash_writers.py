@@ -88,7 +88,7 @@ class Lane:
         for name in self.pending:
             self.report.committed(name, ENDED)
         self.pending.clear()
-        if self.rows is not None and self.t:
+        if self.rows is not None and self.t > 1:  # one observation is no step yet and does not show
             self.report.committed(self.name, self.t)
 
     def _end(self, wait: bool) -> None:

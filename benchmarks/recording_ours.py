@@ -4,7 +4,7 @@ from functools import partial
 from pathlib import Path
 from typing import cast
 
-from recorders import TrainingCache, ZarrRecorder, open_recording
+from recorders import Recording, TrainingCache, ZarrRecorder, open_recording
 
 from .recording_contenders import Clip, Contender, Reader, Writer
 from .recording_play import Play
@@ -17,24 +17,21 @@ def write_ours(path: Path, play: Play, seal: bool) -> Writer:
 
 def read_ours(path: Path) -> Reader:
     """Clips of a recording, open or sealed."""
-    recording = open_recording(path)
-
-    def read(episode: int, start: int, n: int) -> Clip:
-        clip = recording.read(episode, start, start + n)
-        return clip.observations[:n], clip.actions, clip.rewards
-
-    return read
+    return _read(open_recording(path))
 
 
 def read_cache(path: Path) -> Reader:
     """Clips from the memory-mapped training cache beside a recording, which the first call builds."""
-    recording = open_recording(path)
-    cache = TrainingCache.build(recording, path.with_name("cache"), progress=False)
-    actions, rewards = recording.actions, recording.rewards
+    return _read(TrainingCache.build(open_recording(path), path.with_name("cache"), progress=False))
+
+
+def _read(source: Recording | TrainingCache) -> Reader:
+    """What `ClipDataset` does at places that are given: frames as they are asked for, small fields from memory."""
+    actions, rewards = source.extra("action"), source.extra("reward")
 
     def read(episode: int, start: int, n: int) -> Clip:
-        first = cache.episodes[episode].start + start
-        return cache.frames(first, first + n), actions[first : first + n], rewards[first : first + n]
+        first = source.episodes[episode].start + start
+        return source.frames(first, first + n), actions[first : first + n], rewards[first : first + n]
 
     return read
 

@@ -111,7 +111,7 @@ class _Hdf5(_Columns):
 def _read_columns(group: Any) -> Reader:
     """Clips of a group of arrays with an attribute `ends`."""
     starts = [0, *group.attrs["ends"]]
-    frames, actions, rewards = (group[name] for name in ("frames", "action", "reward"))
+    frames, actions, rewards = group["frames"], group["action"][:], group["reward"][:]
 
     def read(episode: int, start: int, n: int) -> Clip:
         rows = slice(starts[episode] + start, starts[episode] + start + n)

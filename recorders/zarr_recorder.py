@@ -183,6 +183,8 @@ class ZarrRecorder:
         Raises:
             RecordingError: if writing fails (again).
         """
+        if self._writer is not None:
+            self._writer.retry()
         writer, _ = self._ready(0)
         for lane in self._lanes:
             self._hand_over(lane)
