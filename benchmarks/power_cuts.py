@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from .crash_campaign import Life, Tally, finish, look_in_fork, wait_for
+from .crash_campaign import Tally, finish, look_in_fork
 from .crash_checks import ENDED, Claims, look
+from .crash_lives import Life, wait_for
 from .crash_writers import record_single
 
 IMAGE_MB = 256

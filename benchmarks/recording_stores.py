@@ -144,7 +144,7 @@ class _Minari:
         with _datasets_in(self._path):
             self._env.create_dataset("play-v0", author="benchmark", author_email="none", code_permalink="none",
                                      description="none", algorithm_name="none")
-        self._env.close()
+            self._env._tmp_dir.cleanup()  # its own close removes the folder too, but leaves a ResourceWarning behind
 
 
 def _read_minari(path: Path) -> Reader:

@@ -28,17 +28,21 @@ def figures(text):
     return {row[0]: [int(figure) for figure in row[1:]] for row in rows if len(row) > 1 and row[-1].isdigit()}
 
 
+def record(recorder, name):
+    rows = name.rows()
+    recorder.begin(seed=name.seed, options=name.options, arrays=name.arrays, **name.meta)
+    for t in range(name.steps):
+        rows.add(recorder, t, 0)
+    recorder.end(rows.observations[-1], length=name.steps)
+
+
 @pytest.fixture
 def recorded(tmp_path):
     """A collection of two whole episodes, closed; and what is claimed of it."""
     names = [name for name in (Name(7, 0, number) for number in range(50)) if 40 < name.steps < 100][:2]
     with ZarrRecorder(tmp_path, OBSERVATIONS, ACTIONS, extras=EXTRAS, seal=False) as recorder:
         for name in names:
-            rows = name.rows()
-            recorder.begin(seed=name.seed, options=name.options, arrays=name.arrays, **name.meta)
-            for t in range(name.steps):
-                rows.add(recorder, t, 0)
-            recorder.end(rows.observations[-1], length=name.steps)
+            record(recorder, name)
     return tmp_path, dict.fromkeys(names, ENDED)
 
 
@@ -128,3 +132,27 @@ def test_a_mode_that_is_none_is_refused():
         CrashConfig(mode="x")
     with pytest.raises(ValueError, match="kills and per_collection must be at least 1"):
         CrashConfig(kills=0)
+
+
+def test_a_segment_whose_writer_was_killed_while_it_was_made_does_not_hide_the_others(recorded):
+    path, claims = recorded
+    half_made = path / "seg-18ea3662a63fc430-28392-050b92"
+    (half_made / "data.zarr" / "frames").mkdir(parents=True)
+    (half_made / "data.zarr" / "frames" / "zarr.json.tmp").touch()
+    assert look(path, claims).good
+    ZarrRecorder(path, OBSERVATIONS, ACTIONS, extras=EXTRAS, shared=True).close()
+    assert half_made.exists(), "another writer might be making it"
+    ZarrRecorder(path, OBSERVATIONS, ACTIONS, extras=EXTRAS).close()
+    assert not half_made.exists()
+    assert look(path, claims).good
+    assert leftovers(path) == []
+
+
+def test_an_episode_is_read_whole_behind_shorter_segments(tmp_path):
+    names = [Name(run, 0, 0) for run in range(200) if 0 < Name(run, 0, 0).steps < 8][:2]
+    names += [name for name in (Name(run, 0, 0) for run in range(200)) if 20 < name.steps < 32][:1]
+    for name in names:
+        with ZarrRecorder(tmp_path, OBSERVATIONS, ACTIONS, extras=EXTRAS) as recorder:
+            record(recorder, name)
+    found = look(tmp_path, dict.fromkeys(names, ENDED))
+    assert found.good, found
