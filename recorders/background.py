@@ -61,6 +61,13 @@ class BackgroundWriter:
         if failure is not None:
             raise self._explained(failure) from failure
 
+    def retry(self) -> None:
+        """Try a job that has failed again without raising what it failed of before, which may be over by now."""
+        with self._changed:
+            if os.getpid() == self._pid:
+                self._failure = None
+            self._changed.notify_all()
+
     def wait(self, until: Callable[[], bool] | None = None) -> None:
         """Return when all jobs are done, or when `until` says so.
 

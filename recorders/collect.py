@@ -42,7 +42,7 @@ class CollectConfig(Command):
     """processes, each with its own game; they share the steps"""
     append: bool = False
     """add to a recording that exists; take another seed then"""
-    kwargs: dict[str, Any] | None = None
+    kwargs: Any = None  # a dict; Hydra sets no typed one that is null
     """for gymnasium.make; null takes what suits the game"""
     size: list[int] | None = None
     """height and width of the frames; null takes what suits the game"""

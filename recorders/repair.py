@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from .command import Command
 from .journal import Journal, parse_events
-from .layout import DATA, BusyError, RecordingError
+from .layout import DATA, JOURNAL, BusyError, RecordingError
 from .recording import segment_names
 from .sealing import seal_segment
 from .segment_reader import SegmentReader
@@ -36,7 +36,9 @@ class RepairReport:
     """files of interrupted writes that were removed"""
 
 
-def repair_storage(storage: Storage, progress: bool = True, seal: bool = True) -> RepairReport:
+def repair_storage(
+    storage: Storage, progress: bool = True, seal: bool = True, alone: bool = False
+) -> RepairReport:
     """Bring every segment that no writer holds into its final state. Steps that count go on counting.
 
     A torn last line of a journal is cut, an episode without an end is kept as unfinished up to its last readable
@@ -46,8 +48,12 @@ def repair_storage(storage: Storage, progress: bool = True, seal: bool = True) -
         storage: the collection.
         progress: whether a bar is shown.
         seal: whether to join chunks.
+        alone: whether the caller holds the collection for itself; segments whose writer was killed while it made them
+            are removed only then, because they look like those that another writer is making just now.
     """
     report = RepairReport()
+    if alone:
+        _remove_half_made(storage, report)
     names = [name for name in segment_names(storage) if _needs_work(storage, name)]
     for name in tqdm(names, "repairing", disable=not (progress and names), unit="segment"):
         try:
@@ -61,10 +67,18 @@ def repair_storage(storage: Storage, progress: bool = True, seal: bool = True) -
     return report
 
 
+def _remove_half_made(storage: Storage, report: RepairReport) -> None:
+    """Remove segments without a journal, with which a segment appears."""
+    for name in segment_names(storage):
+        if name and not any(entry in ("journal.jsonl", "journal") for entry in storage.list(name)):
+            storage.remove(name)
+            report.removed.append(name)
+
+
 def _needs_work(storage: Storage, name: str) -> bool:
     """Whether a segment is not sealed, or has chunks left over."""
     inside = storage.list(name)
-    return DATA in inside and any(entry.startswith("journal") for entry in inside)
+    return DATA in inside and any(entry in ("journal.jsonl", "journal") for entry in inside)
 
 
 def _finish_journal(storage: Storage, name: str, journal: Journal) -> list[str]:
@@ -114,10 +128,25 @@ def finish_segment(storage: Storage, name: str, journal: Journal, seal: bool, re
     """Bring a segment whose journal the caller holds into its final state."""
     report.kept += _finish_journal(storage, name, journal)
     if not SegmentReader(storage, name).rows:
+        storage.remove(f"{name}/{JOURNAL}")  # first, so that readers never find a journal without a group
         storage.remove(name)
         report.removed.append(name)
     elif seal and seal_segment(storage, name):
         report.sealed.append(name)
+
+
+def _repair_alone_if_possible(storage: Storage) -> RepairReport:
+    """Repair, holding the collection if it is one and nobody is recording there."""
+    if segment_names(storage) == [""]:
+        return repair_storage(storage)
+    try:
+        lock = storage.lock(shared=False)
+    except BusyError:
+        return repair_storage(storage)
+    try:
+        return repair_storage(storage, alone=True)
+    finally:
+        lock.release()
 
 
 @dataclass(kw_only=True)
@@ -139,7 +168,7 @@ def main(cfg: DictConfig) -> None:
     if not segment_names(storage):
         print(f"recorders.repair: {path} holds no segment (seg-*/journal.jsonl)", file=sys.stderr)
         sys.exit(2)
-    report = repair_storage(storage)
+    report = _repair_alone_if_possible(storage)
     print(f"{path}: {len(report.sealed)} segments sealed, {len(report.kept)} unfinished episodes kept, "
           f"{len(report.removed)} empty segments and {report.litter} leftovers removed, "
           f"{len(report.live)} segments being written left alone")  # fmt: skip

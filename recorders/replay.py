@@ -36,8 +36,8 @@ class ReplayConfig(Command):
     """the recording"""
     episode: int | None = None
     """place of one episode, from 0; null takes all, or the first where one is meant"""
-    kwargs: dict[str, Any] | None = None
-    """what to change of how the environment was made, e.g. {world: runs/better/world}"""
+    world: str | None = None
+    """another world to live it in, a shipped one's name or a folder; null takes the recorded one"""
     out: str | None = None
     """where pictures of a difference go, or the recording of a branch"""
     window: bool = False
@@ -98,7 +98,7 @@ def save_pictures(difference: Difference, folder: Path) -> list[Path]:
 
 def check(config: ReplayConfig, recording: Recording, episodes: list[Episode]) -> bool:
     """Replay episodes and say how it went; returns whether all came out as recorded."""
-    env = make_recorded_env(recording.meta, **(config.kwargs or {}))
+    env = _environment(config, recording)
     for change in changes(recording, env):
         print(f"note: {change}")
     replays = replay_all(recording, episodes, env)
@@ -121,7 +121,7 @@ def record_branch(config: ReplayConfig, recording: Recording, episode: Episode) 
         Steps recorded after the branch.
     """
     assert config.out is not None and config.branch is not None
-    inner = make_recorded_env(recording.meta, **(config.kwargs or {}))
+    inner = _environment(config, recording)
     note = {"branch_of": {"episode": episode.id, "step": config.branch}}
     env = RecordEpisodes(inner, config.out, actors=("branch",), meta=note)
     try:
@@ -160,6 +160,10 @@ def replay(config: ReplayConfig) -> bool:
     else:
         return check(config, recording, recording.episodes if config.episode is None else [episode])
     return True
+
+
+def _environment(config: ReplayConfig, recording: Recording) -> gymnasium.Env[Any, Any]:
+    return make_recorded_env(recording.meta, **({"world": config.world} if config.world else {}))
 
 
 def _note(recording: Recording, episode: Episode, place: int) -> str:

@@ -23,7 +23,6 @@ class SegmentReader:
 
     Attributes:
         meta: what was noted for the whole segment.
-        fields: its arrays.
         rows: rows that count.
 
     Raises:
@@ -33,10 +32,10 @@ class SegmentReader:
 
     def __init__(self, storage: Storage, name: str) -> None:
         self.storage, self.name = storage, name
-        self._group = DATA
         self.meta: dict[str, Any] = {}
-        self.fields: dict[str, Field] = {}
+        self._layout: tuple[str, dict[str, Field]] = (DATA, {})  # changes as one, under threads that read
         self._limit = 0
+        storage.read_journal(name)  # comes last when a segment is made: without it there is none yet
         self._open_group()
         self._journal: bytes | None = None
         self._tails: list[tuple[int, int, Event]] = []
@@ -51,9 +50,14 @@ class SegmentReader:
         return f"{self.storage.url}/{self.name}" if self.name else self.storage.url
 
     @property
+    def fields(self) -> dict[str, Field]:
+        """Its arrays, by name."""
+        return self._layout[1]
+
+    @property
     def sealed(self) -> bool:
         """Whether its chunks are joined into shards."""
-        return self._group == SEALED
+        return self._layout[0] == SEALED
 
     @property
     def recorded_with(self) -> int:
@@ -122,8 +126,9 @@ class SegmentReader:
             try:
                 data = self._chunk_bytes(name, index)
             except FileNotFoundError:
+                where = _chunk_name(self._layout[0], self.fields[name], name, index)
                 raise RecordingError(
-                    f"{self._chunk_name(name, index)} is missing: {self.place} is damaged or not copied whole"
+                    f"{where} is missing: {self.place} is damaged or not copied whole"
                 ) from None
         try:
             return decode(self.fields[name], data)
@@ -149,10 +154,11 @@ class SegmentReader:
         return RecordingError(f"the journal of {self.place} makes no sense ({error!r}); restore it from a copy")
 
     def _chunk_bytes(self, name: str, index: int) -> bytes:
-        field = self.fields[name]
+        group, fields = self._layout
+        field = fields[name]
+        path = f"{self.name}/{_chunk_name(group, field, name, index)}"
         if not field.shard:
-            return self.storage.read(f"{self.name}/{self._chunk_name(name, index)}")
-        path = f"{self.name}/{self._chunk_name(name, index)}"
+            return self.storage.read(path)
         size, tail = self.storage.size(path), index_bytes(field.shard)
         try:
             if size < tail:
@@ -162,12 +168,9 @@ class SegmentReader:
             raise self._damaged(name, index, error) from None
         return self.storage.read_span(path, start, stop)
 
-    def _chunk_name(self, name: str, index: int) -> str:
-        field = self.fields[name]
-        return field.chunk_name(self._group, name, index // max(field.shard, 1))
-
     def _damaged(self, name: str, index: int, error: Exception) -> RecordingError:
-        where = f"{self.place}/{self._chunk_name(name, index)}"
+        group, fields = self._layout
+        where = f"{self.place}/{_chunk_name(group, fields[name], name, index)}"
         return RecordingError(f"{where} is damaged ({error}); restore it from a copy")
 
     def _open_group(self) -> None:
@@ -183,6 +186,7 @@ class SegmentReader:
                 raise
             if group == SEALED or not self._has_seal():
                 return
+        self.storage.read_journal(self.name)  # or was all of it removed meanwhile?
         raise RecordingError(f"{self.place} is not a readable Zarr v3 group: it has neither {SEALED} nor {DATA}")
 
     def _has_seal(self) -> bool:
@@ -205,7 +209,7 @@ class SegmentReader:
         if len(set(rows)) != 1 or not 0 <= rows[0] <= CAPACITY:
             found = sorted(set(rows))
             raise RecordingError(f"{where} has arrays of {found} rows: expected one number up to {CAPACITY}")
-        self._group, self.meta, self.fields, self._limit = group, meta, fields, rows[0]
+        self.meta, self._limit, self._layout = meta, rows[0], (group, fields)
 
     def _read_fields(self, group: str) -> tuple[dict[str, Field], list[int]]:
         fields, rows = {}, []
@@ -223,6 +227,10 @@ class SegmentReader:
         start, stop = begin["start"], self.rows
         rewards = self.read("reward", start, stop)[:-1]
         return {"stop": stop, "return": float(rewards.sum()), "meta": {"unfinished": True}}
+
+
+def _chunk_name(group: str, field: Field, name: str, index: int) -> str:
+    return field.chunk_name(group, name, index // max(field.shard, 1))
 
 
 def _checked_attributes(place: str, card: Any) -> dict[str, Any]:
@@ -255,7 +263,9 @@ def _index(events: list[Event]) -> tuple[list[tuple[Event, Event]], Event | None
         if event["event"] == "begin":
             begin = event
         elif event["event"] == "flush":
-            rows = int(event["rows"])
+            if not isinstance(event["rows"], int) or event["rows"] < rows:
+                raise ValueError(f"it counts {event['rows']!r} rows after {rows}")
+            rows = event["rows"]
         elif event["event"] == "end" and begin is not None:
             if not finished <= begin["start"] < event["stop"]:
                 raise ValueError(f"episode {event['episode']} has rows {begin['start']} to {event['stop']}")

@@ -84,7 +84,7 @@ class ZarrRecorder:
         except OSError as error:
             raise RecordingError(f"cannot record into {path}: {error.strerror or error}") from error
         try:
-            repair_storage(self.storage, progress=False, seal=seal)
+            repair_storage(self.storage, progress=False, seal=seal, alone=not shared)
             self._check_collection()
             attributes = self._attributes(meta or {}, lanes)
             self._lanes = [self._open_lane(attributes, lane, fsync) for lane in range(lanes)]
@@ -183,6 +183,8 @@ class ZarrRecorder:
         Raises:
             RecordingError: if writing fails (again).
         """
+        if self._writer is not None:
+            self._writer.retry()
         writer, _ = self._ready(0)
         for lane in self._lanes:
             self._hand_over(lane)

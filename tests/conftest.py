@@ -14,11 +14,11 @@ from recorders import ZarrRecorder, action_meanings, game_card, game_for, make_g
 from world_model import Contexts, SamplerConfig, WorldModel, WorldModelConfig, save_world
 
 
-def save_tiny_world(folder: Path, ends: bool = False) -> Path:
+def save_tiny_world(folder: Path, ends: bool = False, seed: int = 0) -> Path:
     """A world of Pong's spaces with random weights; episodes end at the first step or never."""
     game = game_for("ALE/Pong-v5")
     teacher = make_game(game)
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     config = WorldModelConfig(patch=[26, 20], dim=32, layers=2, heads=2, mlp_ratio=2, window=4, temporal_every=2)
     model = WorldModel(config)
     with torch.no_grad():
@@ -40,6 +40,12 @@ def save_tiny_world(folder: Path, ends: bool = False) -> Path:
 def tiny_world(tmp_path_factory) -> Path:
     """Folder of a world that never ends an episode."""
     return save_tiny_world(tmp_path_factory.mktemp("worlds") / "Tiny-v0")
+
+
+@pytest.fixture(scope="session")
+def other_world(tmp_path_factory) -> Path:
+    """Folder of a world as `tiny_world`, with other weights."""
+    return save_tiny_world(tmp_path_factory.mktemp("others") / "Tiny-v0", seed=1)
 
 
 @pytest.fixture(scope="session")

@@ -49,7 +49,7 @@ def test_the_recording_draws_the_same_frames_again(tiny_world, tmp_path):
     env = WorldEnv(str(tiny_world))
     observation, info = env.reset(seed=9)
     assert info["context"] == episode.meta["context"]
-    assert episode.meta["world_hash"] == env.world.hash
+    assert recording.meta["world_hash"] == env.world.hash
     assert (episode.arrays()["context_frames"][-1] == observation).all()
     for row, action in enumerate(recording.actions[episode.start : episode.stop - 1]):
         assert (observation == frames[row]).all()
