@@ -11,10 +11,10 @@ from typing import Any, cast
 
 import hydra
 from hydra.core.config_store import ConfigStore
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from envs import PlayReport, WorldEnv, display_problem, play_in_window, play_scripted
-from recorders import Command
+from recorders import Command, settings
 from world_model import WorldError
 
 
@@ -74,7 +74,7 @@ def play(config: PlayConfig) -> PlayReport:
 def main(cfg: DictConfig) -> None:
     """Entry point; bad input ends with one line and exit code 2."""
     try:
-        report = play(cast(PlayConfig, OmegaConf.to_object(cfg)))
+        report = play(cast(PlayConfig, settings(cfg)))
     except (WorldError, ValueError) as error:
         print(f"play.py: {error}", file=sys.stderr)
         sys.exit(2)

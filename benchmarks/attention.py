@@ -19,11 +19,11 @@ import hydra
 import numpy as np
 import torch
 from hydra.core.config_store import ConfigStore
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import Tensor
 
 from kernels import decide
-from recorders import Command
+from recorders import Command, settings
 from world_model import allocator
 from world_model.flops import peak_flops
 
@@ -187,7 +187,7 @@ def main(cfg: DictConfig) -> None:
     """Entry point."""
     allocator.keep_memory()
     try:
-        run(cast(AttentionConfig, OmegaConf.to_object(cfg)))
+        run(cast(AttentionConfig, settings(cfg)))
     except ValueError as failure:
         sys.exit(f"attention: {failure}")
 

@@ -17,9 +17,9 @@ from typing import cast
 
 import hydra
 from hydra.core.config_store import ConfigStore
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from recorders import Command
+from recorders import Command, settings
 
 from .crash_campaign import Tally, campaign
 from .crash_writers import PROGRAMS
@@ -109,7 +109,7 @@ def _power_cuts(config: CrashConfig, folder: Path) -> dict[str, Tally]:
 @hydra.main(version_base="1.3", config_path=None, config_name="crash_recorder")
 def main(cfg: DictConfig) -> None:
     """Entry point."""
-    if not run(cast(CrashConfig, OmegaConf.to_object(cfg))):
+    if not run(cast(CrashConfig, settings(cfg))):
         sys.exit(1)
 
 

@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from hydra.core.config_store import ConfigStore
 from numpy.typing import NDArray
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch.utils.flop_counter import FlopCounterMode
 
 from envs import WorldEnv, shipped_worlds
-from recorders import Command
+from recorders import Command, settings
 
 
 @dataclass(kw_only=True)
@@ -92,7 +92,7 @@ def report(config: BenchmarkConfig) -> None:
 @hydra.main(version_base="1.3", config_path=None, config_name="env_step")
 def main(cfg: DictConfig) -> None:
     """Entry point."""
-    report(cast(BenchmarkConfig, OmegaConf.to_object(cfg)))
+    report(cast(BenchmarkConfig, settings(cfg)))
 
 
 if __name__ == "__main__":

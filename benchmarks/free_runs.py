@@ -12,10 +12,10 @@ from typing import cast
 import hydra
 import numpy as np
 from hydra.core.config_store import ConfigStore
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from tqdm import trange
 
-from recorders import Command, PongPlayer
+from recorders import Command, PongPlayer, settings
 from world_model import World, WorldError, allocator, load_world
 from world_model.metrics import in_play
 from world_model.objects import PongObjects, valid_picture
@@ -63,7 +63,7 @@ def roll(world: World, runs: int, steps: int, seed: int) -> tuple[np.ndarray, np
 @hydra.main(version_base="1.3", config_path=None, config_name="free_runs")
 def main(cfg: DictConfig) -> None:
     """Entry point."""
-    config = cast(FreeRunsConfig, OmegaConf.to_object(cfg))
+    config = cast(FreeRunsConfig, settings(cfg))
     allocator.keep_memory()
     try:
         world = load_world(config.world)

@@ -13,10 +13,10 @@ from typing import cast
 import hydra
 import numpy as np
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig
 from tqdm import tqdm
 
-from recorders import Command, Recording, RecordingError, open_recording
+from recorders import Command, Recording, RecordingError, open_recording, settings
 from world_model import World, WorldError, allocator, load_world
 from world_model.objects import PongObjects, valid_picture
 
@@ -96,7 +96,7 @@ def main(cfg: DictConfig) -> None:
     """Entry point."""
     allocator.keep_memory()
     try:
-        config = cast(OneStepConfig, OmegaConf.to_object(cfg))
+        config = cast(OneStepConfig, settings(cfg))
         world, recording = load_world(config.world), open_recording(config.data)
     except (WorldError, RecordingError, ValueError) as error:
         sys.exit(f"one_step: {error}")

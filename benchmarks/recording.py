@@ -20,11 +20,11 @@ import hydra
 import numpy as np
 import torch
 from hydra.core.config_store import ConfigStore
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from recorders import Command
+from recorders import Command, settings
 
 from .recording_contenders import Absent, Clip, Contender, Reader, Writer
 from .recording_ours import OURS
@@ -221,7 +221,7 @@ def _report_one(played: Play, config: RecordingConfig) -> dict[str, Any]:
 @hydra.main(version_base="1.3", config_path=None, config_name="recording")
 def main(cfg: DictConfig) -> None:
     """Entry point."""
-    report(cast(RecordingConfig, OmegaConf.to_object(cfg)))
+    report(cast(RecordingConfig, settings(cfg)))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from .behaviours import Behaviour, HeldRandom, Mixture, Noisy, behaviour_for
 from .clip import Clip
 from .clip_dataset import ClipDataset
-from .command import Command
+from .command import Command, settings
 from .env_card import env_card, make_recorded_env
 from .episode import Episode
 from .games import GameConfig, MissingGame, action_meanings, game_card, game_for, game_from_card, make_game
@@ -57,6 +57,7 @@ __all__ = [
     "make_recorded_env",
     "open_recording",
     "resimulate",
+    "settings",
     "space_card",
     "space_from_card",
 ]

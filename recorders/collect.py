@@ -11,11 +11,11 @@ import gymnasium
 import hydra
 import numpy as np
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig
 from tqdm import tqdm
 
 from .behaviours import Mixture, behaviour_for
-from .command import Command
+from .command import Command, settings
 from .games import PONG, GameConfig, MissingGame, game_card, game_for, make_game
 from .layout import RecordingError
 from .preprocess import FrameConfig
@@ -188,7 +188,7 @@ ConfigStore.instance().store(name="collect", node=CollectConfig)
 def main(cfg: DictConfig) -> None:
     """Entry point; bad input ends with one line and exit code 2."""
     try:
-        out = collect(cast(CollectConfig, OmegaConf.to_object(cfg)))
+        out = collect(cast(CollectConfig, settings(cfg)))
     except (MissingGame, ValueError) as error:
         print(f"recorders.collect: {error}", file=sys.stderr)
         sys.exit(2)

@@ -8,13 +8,13 @@ from typing import cast
 import hydra
 import numpy as np
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig
 from PIL import Image
 
-from .command import Command
+from .command import Command, settings
 from .episode import Episode
 from .integrity import problems
-from .layout import FRAMES, RecordingError
+from .layout import FRAMES
 from .recording import Recording, open_recording
 
 
@@ -107,8 +107,8 @@ ConfigStore.instance().store(name="inspect", node=InspectConfig)
 def main(cfg: DictConfig) -> None:
     """Entry point; bad input ends with one line and exit code 2, a damaged recording with 1."""
     try:
-        fine = inspect(cast(InspectConfig, OmegaConf.to_object(cfg)))
-    except (RecordingError, OSError) as error:
+        fine = inspect(cast(InspectConfig, settings(cfg)))
+    except (ValueError, OSError) as error:
         print(f"recorders.inspect: {error}", file=sys.stderr)
         sys.exit(2)
     sys.exit(0 if fine else 1)

@@ -261,7 +261,8 @@ class Recording:
     def _space(self, key: str) -> Any:
         card = self.meta.get(key) or (self.meta.get("game") or {}).get(key)
         if not isinstance(card, dict) or "type" not in card:
-            raise RecordingError(f"{self.path} does not say what its {key} is; python -m recorders.merge can note it")
+            raise RecordingError(f"{self.path} does not say what its {key} is; "
+                                 "python -m recorders.merge can note it: +action_space={type:Discrete,n:6,start:0}")
         return card
 
 

@@ -6,10 +6,10 @@ from typing import cast
 
 import hydra
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig
 from tqdm import tqdm
 
-from .command import Command
+from .command import Command, settings
 from .journal import Journal, parse_events
 from .layout import DATA, JOURNAL, BusyError, RecordingError
 from .recording import segment_names
@@ -163,12 +163,15 @@ ConfigStore.instance().store(name="repair", node=RepairConfig)
 @hydra.main(version_base="1.3", config_path=None, config_name="repair")
 def main(cfg: DictConfig) -> None:
     """Entry point; bad input ends with one line and exit code 2, damage that cannot be repaired with 1."""
-    path = cast(RepairConfig, OmegaConf.to_object(cfg)).path
-    storage = storage_at(path)
-    if not segment_names(storage):
-        print(f"recorders.repair: {path} holds no segment (seg-*/journal.jsonl)", file=sys.stderr)
+    try:
+        path = cast(RepairConfig, settings(cfg)).path
+        storage = storage_at(path)
+        if not segment_names(storage):
+            raise RecordingError(f"{path} holds no segment (seg-*/journal.jsonl)")
+        report = _repair_alone_if_possible(storage)
+    except (ValueError, OSError) as error:
+        print(f"recorders.repair: {error}", file=sys.stderr)
         sys.exit(2)
-    report = _repair_alone_if_possible(storage)
     print(f"{path}: {len(report.sealed)} segments sealed, {len(report.kept)} unfinished episodes kept, "
           f"{len(report.removed)} empty segments and {report.litter} leftovers removed, "
           f"{len(report.live)} segments being written left alone")  # fmt: skip

@@ -13,11 +13,11 @@ import gymnasium
 import hydra
 import numpy as np
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig
 from PIL import Image
 from tqdm import tqdm
 
-from .command import Command
+from .command import Command, settings
 from .env_card import make_recorded_env
 from .episode import Episode
 from .games import MissingGame
@@ -183,7 +183,7 @@ ConfigStore.instance().store(name="replay", node=ReplayConfig)
 def main(cfg: DictConfig) -> None:
     """Entry point; bad input ends with one line and exit code 2, a difference with 1."""
     try:
-        same = replay(cast(ReplayConfig, OmegaConf.to_object(cfg)))
+        same = replay(cast(ReplayConfig, settings(cfg)))
     except (MissingGame, ValueError, IndexError) as error:
         print(f"recorders.replay: {error}", file=sys.stderr)
         sys.exit(2)

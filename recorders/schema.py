@@ -109,7 +109,7 @@ class Schema:
         if field.is_text:
             if not isinstance(value, str):
                 raise RecordingError(f"the extra {name} is text, got {value!r}")
-            return value
+            return str(value)
         if field.dtype[0] == "f" and not field.shape and isinstance(value, float):
             return value
         given = np.asarray(value)

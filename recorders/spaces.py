@@ -77,7 +77,7 @@ def to_rows(name: str, space: Space, value: Any) -> dict[str, Any]:
     if isinstance(space, spaces.Text):
         if not isinstance(value, str):
             raise RecordingError(f"{name} is text, got {value!r}")
-        return {name: value}
+        return {name: str(value)}
     if not space.contains(value):
         raise RecordingError(f"{name} must be in {space}, got {value!r}")
     return {name: json.dumps(space.to_jsonable([value]))}
