@@ -61,11 +61,12 @@ class ReplayConfig(Command):
 def replay_all(recording: Recording, episodes: list[Episode], env: gymnasium.Env[Any, Any]) -> list[Replay]:
     """Simulate episodes anew, with a progress bar; one that cannot be is told of and left out."""
     replays = []
-    for episode in tqdm(episodes, "replaying", unit="episode"):
-        try:
-            replays.append(resimulate(recording, episode, env))
-        except RecordingError as error:
-            tqdm.write(f"not replayed: {error}")
+    with tqdm(total=sum(episode.steps for episode in episodes), desc="replaying", unit="step") as bar:
+        for episode in episodes:
+            try:
+                replays.append(resimulate(recording, episode, env, bar.update))
+            except RecordingError as error:
+                bar.write(f"not replayed: {error}")
     return replays
 
 

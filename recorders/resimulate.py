@@ -1,6 +1,6 @@
 """Lives an episode again: same environment, same seed, same actions, and are the observations the same?"""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,13 +49,19 @@ class Replay:
     difference: Difference | None = None
 
 
-def resimulate(recording: Recording, episode: Episode, env: gymnasium.Env[Any, Any]) -> Replay:
+def resimulate(
+    recording: Recording,
+    episode: Episode,
+    env: gymnasium.Env[Any, Any],
+    progress: Callable[[int], object] = lambda steps: None,
+) -> Replay:
     """Step the environment through an episode, compare everything, and stop at the first difference.
 
     Args:
         recording: where the episode is.
         episode: which one.
         env: of the kind that was recorded.
+        progress: told how many more steps have been compared, now and then.
 
     Raises:
         RecordingError: if the recording cannot say how the episode began.
@@ -69,6 +75,7 @@ def resimulate(recording: Recording, episode: Episode, env: gymnasium.Env[Any, A
             if difference is not None:
                 return Replay(episode, steps, difference)
             steps += 1
+        progress(len(clip))
     return Replay(episode, steps)
 
 
@@ -145,7 +152,7 @@ def _action(recording: Recording, clip: Clip, t: int) -> Any:
     return int(action) if isinstance(recording.action_space, gymnasium.spaces.Discrete) else action
 
 
-def _pieces(recording: Recording, episode: Episode, stop: int | None = None, size: int = 256) -> Iterator[Clip]:
+def _pieces(recording: Recording, episode: Episode, stop: int | None = None, size: int = 64) -> Iterator[Clip]:
     """An episode, some steps at a time."""
     stop = episode.steps if stop is None else stop
     for start in range(0, stop, size):
