@@ -4,7 +4,7 @@ import numpy as np
 
 from .chunks import content_size, encode, join_shard
 from .journal import encode_line, parse_events
-from .layout import DATA, META, SEALED, SHARD_CHUNKS, Field, array_card, group_card
+from .layout import DATA, META, SEALED, SHARD_CHUNKS, Field, RecordingError, array_card, group_card
 from .segment_reader import SegmentReader
 from .segment_writer import card_bytes
 from .storage import Storage
@@ -30,11 +30,13 @@ def seal_segment(storage: Storage, name: str) -> bool:
         _drop_chunks(storage, name)
         return False
     storage.remove(f"{name}/{SEALED}")
-    written = []
-    for field_name, field in reader.fields.items():
-        written += _seal_field(storage, reader, field_name, field)
-    written += _write_episode_ends(storage, reader)
-    storage.sync(written)
+    try:
+        written = [part for key, field in reader.fields.items() for part in _seal_field(storage, reader, key, field)]
+        written += _write_episode_ends(storage, reader)
+        storage.sync(written)
+    except RecordingError:
+        storage.remove(f"{name}/{SEALED}")
+        raise
     marker = f"{name}/{SEALED}/{META}"
     storage.write(marker, card_bytes(group_card(reader.meta)), sync=True)
     storage.sync([marker])
