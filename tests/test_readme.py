@@ -15,7 +15,8 @@ def python_blocks(file: Path = README) -> list[str]:
 
 
 @pytest.mark.skipif("Pong-v0" not in shipped_worlds(), reason="the README steps Pong-v0, which is not shipped yet")
-def test_the_readmes_python_runs_from_top_to_bottom():
+def test_the_readmes_python_runs_from_top_to_bottom(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
     assert python_blocks()
     for block in python_blocks():
