@@ -36,8 +36,8 @@ class MergeConfig(Command):
     """folders of recordings; they are not touched"""
     out: str = MISSING
     """folder of the new recording; it must not hold one yet"""
-    action_space: dict[str, Any] | None = None
-    """for recordings from before version 1 that do not note it, e.g. {type:Discrete,n:6,start:0}"""
+    action_space: dict[str, Any] = field(default_factory=dict)
+    """for recordings from before version 1 that do not note it: +action_space={type:Discrete,n:6,start:0}"""
 
 
 def merge(config: MergeConfig) -> int:
@@ -77,19 +77,19 @@ class _Kind:
     extras: dict[str, Extra]
 
 
-def _kind(recording: Recording, action_space: dict[str, Any] | None) -> _Kind:
+def _kind(recording: Recording, action_space: dict[str, Any]) -> _Kind:
     observation = action = None
     try:
         observation, action = recording.observation_space, recording.action_space
     except RecordingError:
-        if action_space is None or FRAMES not in recording.fields:
+        if not action_space or FRAMES not in recording.fields:
             raise RecordingError(
                 f"{recording.path} does not say what its spaces are: if its observations are pictures, "
-                "give the actions', e.g. action_space={type:Discrete,n:6,start:0}"
+                "give the actions', e.g. +action_space={type:Discrete,n:6,start:0}"
             ) from None
     if observation is None or action is None:
         observation = gymnasium.spaces.Box(0, 255, recording.frame_shape, np.uint8)
-        action = space_from_card({"dtype": "int64", "shape": [], **(action_space or {})})
+        action = space_from_card({"dtype": "int64", "shape": [], **action_space})
     return _Kind(observation, action, extras_of({"extras": extra_cards(recording)}))
 
 

@@ -114,7 +114,7 @@ def open_minari(name: str, root: Path | None = None, infos: Sequence[str] | None
         check_id(name)
         folder = (root or _default_root()) / name
     if not (folder / "data" / "metadata.json").is_file():
-        raise RecordingError(f"there is no Minari data set {name!r} in {folder}: minari download {name}, or root=...")
+        raise RecordingError(f"there is no Minari data set {name!r} at {folder}: minari download {name}, or root=...")
     try:
         dataset = minari.MinariDataset(folder / "data")
         companion = read_companion(folder)
@@ -133,7 +133,7 @@ def open_minari(name: str, root: Path | None = None, infos: Sequence[str] | None
         raise RecordingError(f"Minari cannot read {folder}: {error!r}") from None
     return Source(
         name=str(folder), observation_space=spaces[0], action_space=spaces[1], extras=extras, meta=meta,
-        episodes=_read(dataset, extras, notes), total=total,
+        episodes=_read(dataset, extras, notes), total=total, notes=_warnings(minari, dataset),
     )  # fmt: skip
 
 
@@ -173,6 +173,14 @@ def _check_keys(leaves: dict[str, Any]) -> None:
     bad = [name for name in leaves if "%2F" in name]
     if bad:
         raise RecordingError(f"Minari cannot hold keys with '/' in them, these spaces have {bad}: export to npz")
+
+
+def _warnings(minari: Any, dataset: Any) -> list[str]:
+    is_image = minari.dataset.minari_storage.is_image_space
+    leaves = leaf_spaces("observation", dataset.observation_space)
+    if dataset.storage.jpeg_encoding and any(map(is_image, leaves.values())):
+        return [f"{dataset.id} holds its pictures as JPEG: they are close to what was seen, not equal"]
+    return []
 
 
 def _simple(options: Any) -> dict[str, Any] | None:

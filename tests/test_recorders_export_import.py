@@ -1,3 +1,4 @@
+import subprocess
 import sys
 
 import gymnasium
@@ -9,7 +10,9 @@ from sample_recordings import DISCRETE, EXTRAS, MIXED, PICTURE, VECTOR, assert_s
 import recorders.importing
 from recorders import open_recording
 from recorders.export import ExportConfig, export
+from recorders.export import main as export_main
 from recorders.importing import ImportConfig, import_episodes
+from recorders.merge import main as merge_main
 
 ACTIONS = {
     "discrete": spaces.Discrete(4, start=-2),
@@ -243,8 +246,6 @@ def run(main, name, arguments, monkeypatch, capsys):
 
 
 def test_the_commands_export_and_import(tmp_path, monkeypatch, capsys):
-    from recorders.export import main as export_main
-
     record(tmp_path / "first", VECTOR)
     arguments = [f"path={tmp_path}/first", "to=npz", f"out={tmp_path}/out", "episodes=[1]"]
     code, said = run(export_main, "recorders.export", arguments, monkeypatch, capsys)
@@ -259,10 +260,23 @@ def test_the_commands_export_and_import(tmp_path, monkeypatch, capsys):
     assert code == 2 and said.err.startswith("recorders.import:") and said.err.count("\n") == 1
 
 
+def test_import_runs_as_a_module_although_its_name_is_a_keyword(tmp_path):
+    record(tmp_path / "first", VECTOR)
+    out = export(ExportConfig(path=str(tmp_path / "first"), to="npz", out=str(tmp_path / "out")))
+    command = [sys.executable, "-m", "recorders.import", f"from={out}", f"to={tmp_path}/second"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == f"imported 2 episodes into {tmp_path}/second\n"
+    assert_same_recordings(tmp_path / "first", tmp_path / "second")
+
+
+def test_what_is_missing_on_the_command_line_is_named(monkeypatch, capsys):
+    for main, name in ((recorders.importing.main, "from="), (export_main, "path="), (merge_main, "out=")):
+        code, said = run(main, "command", ["to=npz"] if name != "out=" else [], monkeypatch, capsys)
+        assert code == 2 and f"{name} is missing" in said.err and said.err.count("\n") == 1
+
+
 def test_export_and_import_need_no_picture_package_for_numbers(tmp_path):
     """What a format needs is imported when it is used."""
-    import subprocess
-
     code = ("import sys; import recorders.export, recorders.importing, recorders.merge; "
             "print([m for m in ('av', 'h5py', 'minari', 'pyarrow', 'torch') if m in sys.modules])")  # fmt: skip
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

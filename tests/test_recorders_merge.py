@@ -124,11 +124,20 @@ def test_a_merge_can_note_the_spaces_that_an_old_recording_lacks(tmp_path):
     record(tmp_path / "a", PICTURE, DISCRETE)
     clip = open_recording(tmp_path / "a").read(0)
     forget_spaces(tmp_path / "a")
-    with pytest.raises(ValueError, match="does not say what its spaces are"):
+    with pytest.raises(ValueError, match=r"does not say what its spaces are.*\+action_space="):
         merged(tmp_path, "a")
     new = merged(tmp_path, "a", action_space={"type": "Discrete", "n": 6, "start": 0})
     assert new.observation_space == PICTURE and new.action_space == DISCRETE
     np.testing.assert_array_equal(new.read(0).actions, clip.actions)
+
+
+def test_spaces_can_be_noted_on_the_command_line(tmp_path, monkeypatch):
+    record(tmp_path / "a", PICTURE, DISCRETE)
+    forget_spaces(tmp_path / "a")
+    monkeypatch.setattr(sys, "argv", ["merge", f"inputs=[{tmp_path}/a]", f"out={tmp_path}/all",
+                                      "+action_space={type:Discrete,n:6,start:0}"])  # fmt: skip
+    main()
+    assert open_recording(tmp_path / "all").action_space == DISCRETE
 
 
 def test_the_command_merges_and_refuses_in_one_line(tmp_path, monkeypatch, capsys):

@@ -135,7 +135,7 @@ class Counter(gymnasium.Env):
         return np.array([self.t, -1], np.float32)
 
 
-def from_buffers(root):
+def from_buffers():
     """A data set of another program, through Minari's own functions."""
     episodes = []
     for seed in (7, 8):
@@ -155,7 +155,7 @@ def from_buffers(root):
 
 @pytest.mark.filterwarnings("ignore:`eval_env` is set to None", "ignore:env_spec is None")
 def test_a_data_set_of_another_program_becomes_a_recording(tmp_path, root):
-    from_buffers(root)
+    from_buffers()
     recording = bring_in(tmp_path, "counter/made-v0")
     assert recording.action_space == Counter.action_space and recording.observation_space == Counter.observation_space
     assert [episode.seed for episode in recording.episodes] == [7, 8]
@@ -169,10 +169,24 @@ def test_a_data_set_of_another_program_becomes_a_recording(tmp_path, root):
 
 @pytest.mark.filterwarnings("ignore:`eval_env` is set to None", "ignore:env_spec is None")
 def test_infos_can_be_chosen(tmp_path, root):
-    from_buffers(root)
+    from_buffers()
     assert bring_in(tmp_path, "counter/made-v0", infos=["t"]).extras == ["t"]
     with pytest.raises(ValueError, match=r"there are no infos \['deep'\] with one value per step; choose from"):
         import_episodes(ImportConfig(source="counter/made-v0", to=str(tmp_path / "third"), infos=["deep"]))
+
+
+@pytest.mark.filterwarnings("ignore:`eval_env` is set to None", "ignore:env_spec is None")
+def test_jpeg_is_taken_and_said(tmp_path, root):
+    picture = np.random.default_rng(0).integers(0, 256, (3, 36, 33, 3), np.uint8)
+    episode = minari.data_collector.EpisodeBuffer(observations=picture, actions=np.zeros(2, int), rewards=[0, 0],
+                                                  terminations=[False, False], truncations=[False, True])  # fmt: skip
+    minari.create_dataset_from_buffers(
+        "jpeg-v0", [episode], algorithm_name="by hand", author="Ada", author_email="a@b.c", code_permalink="x",
+        description="noise", observation_space=PICTURE, action_space=spaces.Discrete(2),
+    )  # fmt: skip
+    source = import_episodes(ImportConfig(source="jpeg-v0", to=str(tmp_path / "second")))
+    assert source.notes == ["jpeg-v0 holds its pictures as JPEG: they are close to what was seen, not equal"]
+    assert not np.array_equal(open_recording(tmp_path / "second").read(0).observations, picture)
 
 
 def test_a_data_set_is_found_by_its_folder_too(tmp_path, root, monkeypatch):
