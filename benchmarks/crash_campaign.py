@@ -119,7 +119,11 @@ def _one_collection(mode: str, path: Path, errors: Path, run: int, goal: int, ta
                 run += 1
             life = wait_for(lives, claims)
             lives.remove(life)
+            for other in lives:  # or they would write more while this one is checked than can be checked
+                other.pause()
             _kill_and_check(mode, life, path, claims, tally)
+            for other in lives:
+                other.resume()
             bar.update()
     finally:
         for life in lives:

@@ -56,6 +56,16 @@ class Life:
         os.waitpid(self.pid, 0)
         os.close(self.report.reading)
 
+    def pause(self) -> None:
+        """Hold the writer at whatever it is doing; its time stands still."""
+        os.kill(self.pid, signal.SIGSTOP)
+        self.deadline -= time.monotonic()
+
+    def resume(self) -> None:
+        """Let it go on."""
+        self.deadline += time.monotonic()
+        os.kill(self.pid, signal.SIGCONT)
+
     def error(self) -> str | None:
         """What the writer died of if it was not killed."""
         return self.errors.read_text() if self.errors.exists() else None
