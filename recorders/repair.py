@@ -1,152 +1,18 @@
-"""Puts in order what writers have left that were killed: `python -m recorders.repair path=data/pong`."""
+"""Puts in order what killed recorders have left: `python -m recorders.repair path=data/pong`."""
 
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import cast
 
 import hydra
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig
-from tqdm import tqdm
 
 from .command import Command, settings
-from .journal import Journal, parse_events
-from .layout import DATA, JOURNAL, BusyError, RecordingError
+from .layout import RecordingError
+from .leftovers import repair_alone_if_possible
 from .recording import segment_names
-from .sealing import seal_segment
-from .segment_reader import SegmentReader
-from .storage import Storage, storage_at
-
-
-@dataclass
-class RepairReport:
-    """What was found and done: names of segments, and ids of episodes."""
-
-    sealed: list[str] = field(default_factory=list)
-    """segments whose chunks were joined into shards"""
-    live: list[str] = field(default_factory=list)
-    """segments somebody is writing; left alone"""
-    kept: list[str] = field(default_factory=list)
-    """episodes without an end, kept as unfinished"""
-    removed: list[str] = field(default_factory=list)
-    """segments that held no whole step"""
-    damaged: list[str] = field(default_factory=list)
-    """what cannot be repaired, with the reason; left as it is"""
-    litter: int = 0
-    """files of interrupted writes that were removed"""
-
-
-def repair_storage(
-    storage: Storage, progress: bool = True, seal: bool = True, alone: bool = False
-) -> RepairReport:
-    """Bring every segment that no writer holds into its final state. Steps that count go on counting.
-
-    A torn last line of a journal is cut, an episode without an end is kept as unfinished up to its last readable
-    step, files of interrupted writes are removed, and chunks are joined into shards.
-
-    Args:
-        storage: the collection.
-        progress: whether a bar is shown.
-        seal: whether to join chunks.
-        alone: whether the caller holds the collection for itself; segments whose writer was killed while it made them
-            are removed only then, because they look like those that another writer is making just now.
-    """
-    report = RepairReport()
-    if alone:
-        _remove_half_made(storage, report)
-    names = [name for name in segment_names(storage) if _needs_work(storage, name)]
-    for name in tqdm(names, "repairing", disable=not (progress and names), unit="segment"):
-        try:
-            _repair_segment(storage, name, report, seal)
-        except FileNotFoundError:
-            continue  # removed by its own writer meanwhile
-        except BusyError:
-            report.live.append(name)
-        except RecordingError as error:
-            report.damaged.append(str(error))
-    return report
-
-
-def _remove_half_made(storage: Storage, report: RepairReport) -> None:
-    """Remove segments without a journal, with which a segment appears."""
-    for name in segment_names(storage):
-        if name and not any(entry in ("journal.jsonl", "journal") for entry in storage.list(name)):
-            storage.remove(name)
-            report.removed.append(name)
-
-
-def _needs_work(storage: Storage, name: str) -> bool:
-    """Whether a segment is not sealed, or has chunks left over."""
-    inside = storage.list(name)
-    return DATA in inside and any(entry in ("journal.jsonl", "journal") for entry in inside)
-
-
-def _finish_journal(storage: Storage, name: str, journal: Journal) -> list[str]:
-    """Give an episode without an end one, up to its last readable step; returns its id, if there is one to keep."""
-    begin = None
-    for event in parse_events(storage.read_journal(name)):
-        begin = {"begin": event, "end": None}.get(event["event"], begin)
-    if begin is None:
-        return []
-    reader = SegmentReader(storage, name)
-    stop = _readable_rows(reader, begin["start"])
-    if stop - begin["start"] < 2:
-        return []
-    rewards = reader.read("reward", begin["start"], stop - 1)
-    journal.append({
-        "event": "end", "stop": stop, "episode": begin["episode"], "steps": len(rewards),
-        "return": float(rewards.sum()), "terminated": False, "truncated": False, "meta": {"unfinished": True},
-    }, sync=True)  # fmt: skip
-    return [f"{name}/{begin['episode']}"]
-
-
-def _readable_rows(reader: SegmentReader, start: int) -> int:
-    """Rows up to which every chunk from `start` on can be read; a power cut may have cost the last ones."""
-    stop = reader.rows
-    for name, it in reader.fields.items():
-        for index in range(start // it.chunk, -(-stop // it.chunk)):
-            try:
-                reader.chunk(name, index)
-            except RecordingError:
-                stop = min(stop, index * it.chunk)
-                break
-    return stop
-
-
-def _repair_segment(storage: Storage, name: str, report: RepairReport, seal: bool) -> None:
-    if SegmentReader(storage, name).recorded_with < 1:
-        return  # older formats are read as they are
-    journal = storage.journal(name, True)
-    try:
-        report.litter += storage.clean(name)
-        finish_segment(storage, name, journal, seal, report)
-    finally:
-        journal.close()
-
-
-def finish_segment(storage: Storage, name: str, journal: Journal, seal: bool, report: RepairReport) -> None:
-    """Bring a segment whose journal the caller holds into its final state."""
-    report.kept += _finish_journal(storage, name, journal)
-    if not SegmentReader(storage, name).rows:
-        storage.remove(f"{name}/{JOURNAL}")  # first, so that readers never find a journal without a group
-        storage.remove(name)
-        report.removed.append(name)
-    elif seal and seal_segment(storage, name):
-        report.sealed.append(name)
-
-
-def _repair_alone_if_possible(storage: Storage) -> RepairReport:
-    """Repair, holding the collection if it is one and nobody is recording there."""
-    if segment_names(storage) == [""]:
-        return repair_storage(storage)
-    try:
-        lock = storage.lock(shared=False)
-    except BusyError:
-        return repair_storage(storage)
-    try:
-        return repair_storage(storage, alone=True)
-    finally:
-        lock.release()
+from .storage import storage_at
 
 
 @dataclass(kw_only=True)
@@ -168,7 +34,7 @@ def main(cfg: DictConfig) -> None:
         storage = storage_at(path)
         if not segment_names(storage):
             raise RecordingError(f"{path} holds no segment (seg-*/journal.jsonl)")
-        report = _repair_alone_if_possible(storage)
+        report = repair_alone_if_possible(storage)
     except (ValueError, OSError) as error:
         print(f"recorders.repair: {error}", file=sys.stderr)
         sys.exit(2)

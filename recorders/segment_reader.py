@@ -171,7 +171,8 @@ class SegmentReader:
     def _damaged(self, name: str, index: int, error: Exception) -> RecordingError:
         group, fields = self._layout
         where = f"{self.place}/{_chunk_name(group, fields[name], name, index)}"
-        return RecordingError(f"{where} is damaged ({error}); restore it from a copy")
+        hint = "" if self.sealed else ", or let python -m recorders.repair keep what is whole of an unfinished episode"
+        return RecordingError(f"{where} is damaged ({error}); restore it from a copy{hint}")
 
     def _open_group(self) -> None:
         """Find the group that holds the rows now, and read its metadata; it may be sealed at this very moment."""

@@ -17,9 +17,9 @@ from .background import BackgroundWriter
 from .block import Block
 from .lane import EndedEpisode, Lane
 from .layout import FORMAT, VERSION, RecordingError, alike, commit_rows, describe
+from .leftovers import RepairReport, finish_segment, repair_storage
 from .recorder import RecorderStats
 from .recording import first_segment
-from .repair import RepairReport, finish_segment, repair_storage
 from .schema import Extra, Schema
 from .segment_writer import SegmentWriter
 from .software import machine, versions

@@ -123,11 +123,12 @@ def test_a_chunk_that_may_not_grow_is_one_clear_error_and_recording_goes_on(tmp_
     add_episode(recorder, 0, steps=10)
     recorder.begin(seed=1)
     seen = frames(1, 71)
-    with files_up_to(20_000), pytest.raises(RecordingError, match="a file grew over the limit of this process"):
-        for t in range(60):
-            recorder.add(seen[t], t % 5, 1.0, False, False)
-        recorder.flush()
-    assert len(open_recording(tmp_path).read(0)) == 10
+    with files_up_to(20_000):
+        with pytest.raises(RecordingError, match="a file grew over the limit of this process"):
+            for t in range(60):
+                recorder.add(seen[t], t % 5, 1.0, False, False)
+            recorder.flush()
+        assert len(open_recording(tmp_path).read(0)) == 10
     recorder.flush()
     done = recorder.stats().rows - 11
     for t in range(done, 70):
@@ -153,11 +154,12 @@ def test_a_journal_line_that_fits_only_in_part_is_taken_back(tmp_path):
     recorder.begin(seed=7)
     recorder.flush()
     before = journal.read_bytes()
-    with files_up_to(len(before) + 10), pytest.raises(RecordingError, match=r"free some space|limit of this process"):
-        recorder.add(still, 0, 0.0, True, False)
-        recorder.end(still)
-    assert journal.read_bytes() == before
-    assert len(open_recording(tmp_path).episodes) == 150
+    with files_up_to(len(before) + 10):
+        with pytest.raises(RecordingError, match=r"free some space|limit of this process"):
+            recorder.add(still, 0, 0.0, True, False)
+            recorder.end(still)
+        assert journal.read_bytes() == before
+        assert len(open_recording(tmp_path).episodes) == 150
     recorder.flush()
     recorder.close()
     recording = open_recording(tmp_path)
@@ -251,3 +253,27 @@ def test_a_folder_without_permission_is_a_clear_error_and_nothing_is_altered():
         assert done.stdout.splitlines() == [f"cannot record into {play}: Permission denied",
                                             f"{secret} cannot be read: Permission denied"], done.stderr
         assert contents(play) == before
+
+
+def test_a_disk_that_turns_read_only_is_one_clear_error_and_recording_goes_on_when_it_can(tmp_path):
+    recorder = ZarrRecorder(tmp_path / "play", *SPACES, seal=False)
+    add_episode(recorder, 0)
+    with mounted(tmp_path / "again", "--bind", str(tmp_path)):  # is it possible here?
+        pass
+    subprocess.run(["mount", "--bind", str(tmp_path), str(tmp_path)], check=True, timeout=20)
+    try:
+        subprocess.run(["mount", "-o", "remount,ro,bind", str(tmp_path)], check=True, timeout=20)
+        ended, error = record_until_it_fails(recorder, first=1)
+        assert "the disk is read-only: make it writable" in str(error)
+        recording = open_recording(tmp_path / "play")
+        for episode in recording.episodes[:ended]:
+            assert_whole(recording, episode)
+    finally:
+        subprocess.run(["umount", "-l", str(tmp_path)], check=True, timeout=20)
+    recorder.flush()
+    finish_episode(recorder, ended, rows=recorder.stats().rows - 41 * ended)
+    recorder.close()
+    recording = open_recording(tmp_path / "play")
+    assert [e.seed for e in recording.episodes] == list(range(ended + 1))
+    for episode in recording.episodes:
+        assert_whole(recording, episode)
