@@ -7,7 +7,6 @@ FLOP over the measured rate of a large matrix product and counted bytes over the
 
 import json
 import os
-import platform
 import sys
 import time
 from collections.abc import Callable
@@ -23,7 +22,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from kernels import decide
-from recorders import Command, settings
+from recorders import Command, processor, settings
 from world_model import allocator
 from world_model.flops import peak_flops
 
@@ -165,7 +164,7 @@ def run(config: AttentionConfig) -> dict[str, Any]:
     device = torch.device(config.device)
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     rates, decision = rates_of(device, dtype), decide(device)
-    machine = torch.cuda.get_device_name() if device.type == "cuda" else platform.processor() or platform.machine()
+    machine = torch.cuda.get_device_name() if device.type == "cuda" else processor()
     head = {"machine": machine, "cores": os.cpu_count(), "threads": torch.get_num_threads(), "torch": torch.__version__,
             "dtype": str(dtype), "backend": decision.backend, "reason": decision.reason, "rates": rates}
     print(f"{machine}, {os.cpu_count()} cores, torch {torch.__version__}, {dtype}; ours: {decision.backend} "

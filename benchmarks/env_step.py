@@ -5,7 +5,6 @@ own counter, two operations each).
 """
 
 import os
-import platform
 import time
 from dataclasses import dataclass, field
 from typing import cast
@@ -19,7 +18,7 @@ from omegaconf import DictConfig
 from torch.utils.flop_counter import FlopCounterMode
 
 from envs import WorldEnv, shipped_worlds
-from recorders import Command, settings
+from recorders import Command, processor, settings
 
 
 @dataclass(kw_only=True)
@@ -73,7 +72,7 @@ def gflop_per_step(env: WorldEnv, steps: int = 4) -> float:
 
 def report(config: BenchmarkConfig) -> None:
     """Print one line per world."""
-    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, "
+    print(f"{processor()}, {os.cpu_count()} cores, "
           f"{torch.get_num_threads()} threads, torch {torch.__version__}, {config.device}")  # fmt: skip
     for world in config.worlds:
         env = WorldEnv(world, device=config.device, passes=config.passes)

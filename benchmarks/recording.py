@@ -7,7 +7,6 @@ equal bit by bit. Minari records with `pip install "minari[create]"` only.
 """
 
 import os
-import platform
 import shutil
 import tempfile
 import time
@@ -24,7 +23,7 @@ from omegaconf import DictConfig
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from recorders import Command, settings
+from recorders import Command, processor, settings
 
 from .recording_contenders import Absent, Clip, Contender, Reader, Writer
 from .recording_ours import OURS
@@ -191,7 +190,7 @@ def header(config: RecordingConfig) -> str:
 
 def report(config: RecordingConfig) -> dict[str, Any]:
     """Print one table per game and size; all figures as returned by `measure`."""
-    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, "
+    print(f"{processor()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, "
           f"torch {torch.__version__}")
     figures: dict[str, Any] = {}
     for game in config.games:

@@ -16,6 +16,7 @@ from .recorder import Recorder, RecorderStats
 from .recording import Recording, open_recording
 from .resimulate import Difference, Replay, branch, resimulate
 from .schema import Extra
+from .software import processor
 from .spaces import space_card, space_from_card
 from .training_cache import TrainingCache
 from .zarr_recorder import ZarrRecorder
@@ -56,6 +57,7 @@ __all__ = [
     "make_game",
     "make_recorded_env",
     "open_recording",
+    "processor",
     "resimulate",
     "settings",
     "space_card",

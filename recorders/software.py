@@ -19,12 +19,13 @@ def versions() -> dict[str, str]:
 
 def machine() -> dict[str, str]:
     """What kind of machine this is: equal bytes are promised on one machine only."""
-    return {"system": platform.system(), "machine": platform.machine(), "processor": _processor()}
+    return {"system": platform.system(), "machine": platform.machine(), "processor": processor()}
 
 
-def _processor() -> str:
+def processor() -> str:
+    """The processor's name, as its maker has it."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
             return next((line.split(":", 1)[1].strip() for line in file if line.startswith("model name")), "")
     except OSError:
-        return platform.processor()
+        return platform.processor() or platform.machine()

@@ -14,10 +14,10 @@ from typing import Any
 import hydra
 import numpy as np
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig
 from tqdm import tqdm
 
-from recorders import Command, GameConfig, MissingGame, behaviour_for, game_from_card, make_game
+from recorders import Command, GameConfig, MissingGame, behaviour_for, game_from_card, make_game, settings
 
 from . import allocator
 from .chart import save_chart
@@ -170,7 +170,7 @@ ConfigStore.instance().store(name="evaluate", node=EvaluateConfig)
 def main(cfg: DictConfig) -> None:
     """Entry point of the command line."""
     try:
-        config: EvaluateConfig = OmegaConf.to_object(cfg)  # type: ignore[assignment]
+        config: EvaluateConfig = settings(cfg)
         report = evaluate(config)
         print(json.dumps(summary(report), indent=1))
         print(f"report: {Path(config.out or config.world) / 'evaluation.json'}")

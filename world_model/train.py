@@ -13,9 +13,9 @@ import hydra
 import numpy as np
 import torch
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig
 
-from recorders import Command, Episode, Recording, RecordingError, open_recording
+from recorders import Command, Episode, Recording, RecordingError, open_recording, settings
 
 from . import allocator
 from .checkpoint import WorldError, load_world, save_world
@@ -168,7 +168,7 @@ ConfigStore.instance().store(name="train", node=TrainConfig)
 def main(cfg: DictConfig) -> None:
     """Entry point of the command line."""
     try:
-        config: TrainConfig = OmegaConf.to_object(cfg)  # type: ignore[assignment]
+        config: TrainConfig = settings(cfg)
         print(f"world: {train(config)}")
     except (RecordingError, TrainStateError, WorldError, ValueError) as error:
         print(f"train: {error}", file=sys.stderr)
