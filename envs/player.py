@@ -17,14 +17,25 @@ Choose = Callable[[NDArray[np.uint8], Inputs], int]
 """(last frame, what the person did) -> action"""
 
 
+@dataclass
+class PlayedStep:
+    """`action` was taken after seeing `frame`, with this outcome, which the world took `latency_ms` for."""
+
+    frame: NDArray[np.uint8]
+    action: int
+    reward: float
+    terminated: bool
+    latency_ms: float
+
+
 class Tape(Protocol):
     """What the player needs of a recorder."""
 
     def begin(self, seed: int, info: dict[str, Any]) -> None:
         """An episode begins; `info` is what `reset` said."""
 
-    def add(self, frame: NDArray[np.uint8], action: int, reward: float, terminated: bool, latency_ms: float) -> None:
-        """`action` was taken after seeing `frame`, with this outcome."""
+    def add(self, step: "PlayedStep", input_ms: float) -> None:
+        """A step was played, and its outcome was on the screen so many milliseconds after the keys had been read."""
 
     def end(self, frame: NDArray[np.uint8]) -> None:
         """The episode is over; `frame` is its last one."""
@@ -82,7 +93,8 @@ class Player:
         """Play `steps` steps, or until quit."""
         self._begin()
         while steps is None or len(self.report.latencies_ms) < steps:
-            inputs = self.screen.poll()
+            before = time.perf_counter()
+            inputs, step = self.screen.poll(), None
             self._obey(inputs)
             if self.report.quit:
                 break
@@ -91,8 +103,10 @@ class Player:
             if self._ended or (self._paused and not self._single):
                 self.hud.idle()
             else:
-                self._step(self.choose(self._frame, inputs))
+                step = self._step(self.choose(self._frame, inputs))
             self.screen.show(self._frame, self.hud.lines())
+            if step is not None and self.tape is not None:
+                self.tape.add(step, input_ms=1000 * (time.perf_counter() - before))
             self.screen.tick(self.fps)
         self._finish()
         return self.report
@@ -123,16 +137,16 @@ class Player:
         if self.tape is not None:
             self.tape.begin(seed, info)
 
-    def _step(self, action: int) -> None:
+    def _step(self, action: int) -> PlayedStep:
         before = time.perf_counter()
         frame, reward, terminated, _, _ = self.env.step(action)
         now = time.perf_counter()
         latency_ms = 1000 * (now - before)
         self.report.latencies_ms.append(latency_ms)
         self.hud.add(reward, latency_ms, now)
-        if self.tape is not None:
-            self.tape.add(self._frame, action, reward, terminated, latency_ms)
+        step = PlayedStep(self._frame, action, reward, terminated, latency_ms)
         self._frame, self._ended = frame, terminated
+        return step
 
     def _finish(self) -> None:
         self.report.scores.append(self.hud.score)

@@ -8,14 +8,15 @@ from numpy.typing import NDArray
 
 from recorders import Extra, ZarrRecorder
 
+from .player import PlayedStep
 from .world_env import WorldEnv
 
 
 class RecordingTape:
     """Writes episodes of a world into one segment of a recording.
 
-    Every episode carries its seed, its context clip, the world's hash and what the network was run with; every step
-    carries how long it took and who acted.
+    The recording carries the world, its hash and what the network was run with; every episode its seed and context
+    clip; every step who acted, how long it took, and how long after the keys had been read it could be seen.
 
     Args:
         path: the recording's folder; it may hold earlier recordings of the same world.
@@ -35,6 +36,7 @@ class RecordingTape:
             extras={
                 "actor": Extra("uint8", description="place in `behaviours` of who acted"),
                 "latency_ms": Extra("float32", unit="ms", description="how long the world took for the step"),
+                "input_ms": Extra("float32", unit="ms", description="from reading the keys to showing the frame"),
             },
             meta={**env.recording_card(), "behaviours": [actor]},
         )
@@ -43,9 +45,10 @@ class RecordingTape:
         """An episode begins; `info` is what `reset` said."""
         self._recorder.begin(seed=seed, **self._env.recording_start(info))
 
-    def add(self, frame: NDArray[np.uint8], action: int, reward: float, terminated: bool, latency_ms: float) -> None:
-        """`action` was taken after seeing `frame`, with this outcome, in so many milliseconds."""
-        self._recorder.add(frame, action, reward, terminated, False, actor=0, latency_ms=latency_ms)
+    def add(self, step: PlayedStep, input_ms: float) -> None:
+        """A step was played, and its outcome was on the screen so many milliseconds after the keys had been read."""
+        self._recorder.add(step.frame, step.action, step.reward, step.terminated, False, actor=0,
+                           latency_ms=step.latency_ms, input_ms=input_ms)  # fmt: skip
 
     def end(self, frame: NDArray[np.uint8]) -> None:
         """The episode is over; `frame` is its last one."""

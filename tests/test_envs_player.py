@@ -35,8 +35,8 @@ class Tape:
     def begin(self, seed, info):
         self.events.append(("begin", seed))
 
-    def add(self, frame, action, reward, terminated, latency_ms):
-        self.events.append(("add", action))
+    def add(self, step, input_ms):
+        self.events.append(("add", step.action))
 
     def end(self, frame):
         self.events.append(("end",))

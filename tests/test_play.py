@@ -57,6 +57,7 @@ def test_the_recording_draws_the_same_frames_again(tiny_world, tmp_path):
         assert reward == recording.rewards[episode.start + row]
     assert (observation == frames[-1]).all()
     assert (recording.extra("latency_ms")[:20] > 0).all()
+    assert (recording.extra("input_ms")[:20] >= recording.extra("latency_ms")[:20]).all()
 
 
 def test_a_script_plays_on_when_a_game_ends(ending_world, tmp_path):
