@@ -6,12 +6,12 @@ from typing import cast
 
 import hydra
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig
 from tqdm import tqdm
 
-from .command import Command
+from .command import Command, settings
 from .journal import Journal, parse_events
-from .layout import DATA, JOURNAL, BusyError, RecordingError
+from .layout import DATA, JOURNAL, JOURNAL_FOLDER, BusyError, RecordingError, has_journal
 from .recording import segment_names
 from .sealing import seal_segment
 from .segment_reader import SegmentReader
@@ -48,13 +48,17 @@ def repair_storage(
         storage: the collection.
         progress: whether a bar is shown.
         seal: whether to join chunks.
-        alone: whether the caller holds the collection for itself; segments whose writer was killed while it made them
-            are removed only then, because they look like those that another writer is making just now.
+        alone: whether nobody else is writing; segments whose writer was killed while it made them are removed only
+            then, because they look like those that another writer is making just now. Where there are no locks, as
+            in object stores, nothing that is not sealed is touched otherwise.
     """
     report = RepairReport()
     if alone:
         _remove_half_made(storage, report)
     names = [name for name in segment_names(storage) if _needs_work(storage, name)]
+    if not (alone or storage.locks):
+        report.live = names
+        return report
     for name in tqdm(names, "repairing", disable=not (progress and names), unit="segment"):
         try:
             _repair_segment(storage, name, report, seal)
@@ -70,7 +74,7 @@ def repair_storage(
 def _remove_half_made(storage: Storage, report: RepairReport) -> None:
     """Remove segments without a journal, with which a segment appears."""
     for name in segment_names(storage):
-        if name and not any(entry in ("journal.jsonl", "journal") for entry in storage.list(name)):
+        if name and not has_journal(storage.list(name)):
             storage.remove(name)
             report.removed.append(name)
 
@@ -78,7 +82,7 @@ def _remove_half_made(storage: Storage, report: RepairReport) -> None:
 def _needs_work(storage: Storage, name: str) -> bool:
     """Whether a segment is not sealed, or has chunks left over."""
     inside = storage.list(name)
-    return DATA in inside and any(entry in ("journal.jsonl", "journal") for entry in inside)
+    return DATA in inside and has_journal(inside)
 
 
 def _finish_journal(storage: Storage, name: str, journal: Journal) -> list[str]:
@@ -128,15 +132,18 @@ def finish_segment(storage: Storage, name: str, journal: Journal, seal: bool, re
     """Bring a segment whose journal the caller holds into its final state."""
     report.kept += _finish_journal(storage, name, journal)
     if not SegmentReader(storage, name).rows:
-        storage.remove(f"{name}/{JOURNAL}")  # first, so that readers never find a journal without a group
+        for entry in (JOURNAL, JOURNAL_FOLDER):  # first, so that readers never find a journal without a group
+            storage.remove(f"{name}/{entry}")
         storage.remove(name)
         report.removed.append(name)
     elif seal and seal_segment(storage, name):
         report.sealed.append(name)
 
 
-def _repair_alone_if_possible(storage: Storage) -> RepairReport:
-    """Repair, holding the collection if it is one and nobody is recording there."""
+def _repair_alone_if_possible(storage: Storage, alone: bool) -> RepairReport:
+    """Repair, holding the collection if it is one and nobody is recording there; `alone` says so without locks."""
+    if not storage.locks:
+        return repair_storage(storage, alone=alone)
     if segment_names(storage) == [""]:
         return repair_storage(storage)
     try:
@@ -154,7 +161,9 @@ class RepairConfig(Command):
     """What is put in order."""
 
     path: str = MISSING
-    """the collection's folder"""
+    """the collection's folder, or its address in an object store"""
+    alone: bool = False
+    """you say that nobody is recording there; object stores have no locks that would tell"""
 
 
 ConfigStore.instance().store(name="repair", node=RepairConfig)
@@ -163,15 +172,20 @@ ConfigStore.instance().store(name="repair", node=RepairConfig)
 @hydra.main(version_base="1.3", config_path=None, config_name="repair")
 def main(cfg: DictConfig) -> None:
     """Entry point; bad input ends with one line and exit code 2, damage that cannot be repaired with 1."""
-    path = cast(RepairConfig, OmegaConf.to_object(cfg)).path
-    storage = storage_at(path)
-    if not segment_names(storage):
-        print(f"recorders.repair: {path} holds no segment (seg-*/journal.jsonl)", file=sys.stderr)
+    try:
+        config = cast(RepairConfig, settings(cfg))
+        path, storage = config.path, storage_at(config.path)
+        if not segment_names(storage):
+            raise RecordingError(f"{path} holds no segment (seg-*/journal.jsonl)")
+        report = _repair_alone_if_possible(storage, config.alone)
+    except (ValueError, OSError) as error:
+        print(f"recorders.repair: {error}", file=sys.stderr)
         sys.exit(2)
-    report = _repair_alone_if_possible(storage)
     print(f"{path}: {len(report.sealed)} segments sealed, {len(report.kept)} unfinished episodes kept, "
           f"{len(report.removed)} empty segments and {report.litter} leftovers removed, "
           f"{len(report.live)} segments being written left alone")  # fmt: skip
+    if report.live and not storage.locks:
+        print("alone=true repairs and seals those, if you know that nobody is writing them")
     for problem in report.damaged:
         print(f"recorders.repair: {problem}", file=sys.stderr)
     sys.exit(1 if report.damaged else 0)
