@@ -10,12 +10,12 @@ from omegaconf import MISSING, DictConfig
 from tqdm import tqdm
 
 from .command import Command, settings
-from .journal import Journal, parse_events
+from .journal import Journal
 from .layout import DATA, JOURNAL, JOURNAL_FOLDER, BusyError, RecordingError, has_journal
 from .recording import segment_names
 from .sealing import seal_segment
 from .segment_reader import SegmentReader
-from .storage import Storage, storage_at
+from .storage import Storage, each, storage_at
 
 
 @dataclass
@@ -55,7 +55,9 @@ def repair_storage(
     report = RepairReport()
     if alone:
         _remove_half_made(storage, report)
-    names = [name for name in segment_names(storage) if _needs_work(storage, name)]
+    found = segment_names(storage)
+    busy = each(storage, lambda name: _needs_work(storage, name), found)
+    names = [name for name, needs in zip(found, busy, strict=True) if needs]
     if not (alone or storage.locks):
         report.live = names
         return report
@@ -85,14 +87,10 @@ def _needs_work(storage: Storage, name: str) -> bool:
     return DATA in inside and has_journal(inside)
 
 
-def _finish_journal(storage: Storage, name: str, journal: Journal) -> list[str]:
+def _finish_journal(reader: SegmentReader, journal: Journal) -> list[str]:
     """Give an episode without an end one, up to its last readable step; returns its id, if there is one to keep."""
-    begin = None
-    for event in parse_events(storage.read_journal(name)):
-        begin = {"begin": event, "end": None}.get(event["event"], begin)
-    if begin is None:
+    if (begin := reader.open_episode) is None:
         return []
-    reader = SegmentReader(storage, name)
     stop = _readable_rows(reader, begin["start"])
     if stop - begin["start"] < 2:
         return []
@@ -101,7 +99,8 @@ def _finish_journal(storage: Storage, name: str, journal: Journal) -> list[str]:
         "event": "end", "stop": stop, "episode": begin["episode"], "steps": len(rewards),
         "return": float(rewards.sum()), "terminated": False, "truncated": False, "meta": {"unfinished": True},
     }, sync=True)  # fmt: skip
-    return [f"{name}/{begin['episode']}"]
+    reader.refresh()
+    return [f"{reader.name}/{begin['episode']}"]
 
 
 def _readable_rows(reader: SegmentReader, start: int) -> int:
@@ -130,13 +129,14 @@ def _repair_segment(storage: Storage, name: str, report: RepairReport, seal: boo
 
 def finish_segment(storage: Storage, name: str, journal: Journal, seal: bool, report: RepairReport) -> None:
     """Bring a segment whose journal the caller holds into its final state."""
-    report.kept += _finish_journal(storage, name, journal)
-    if not SegmentReader(storage, name).rows:
+    reader = SegmentReader(storage, name)
+    report.kept += _finish_journal(reader, journal)
+    if not reader.rows:
         for entry in (JOURNAL, JOURNAL_FOLDER):  # first, so that readers never find a journal without a group
             storage.remove(f"{name}/{entry}")
         storage.remove(name)
         report.removed.append(name)
-    elif seal and seal_segment(storage, name):
+    elif seal and seal_segment(reader):
         report.sealed.append(name)
 
 

@@ -59,6 +59,11 @@ class SegmentReader:
         return self._layout[0] == SEALED
 
     @property
+    def open_episode(self) -> Event | None:
+        """The beginning of an episode that has no end but a whole step."""
+        return self._open
+
+    @property
     def recorded_with(self) -> int:
         """Version of the format."""
         return int(self.meta.get("version", 0))
