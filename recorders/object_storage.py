@@ -221,12 +221,12 @@ class ObjectStorage:
             yield key
         except _MISSING as error:
             if "NoSuchBucket" in str(error) or "ContainerNotFound" in str(error):
-                raise OSError(f"{self._url}: {_reason(error)}") from None
+                raise OSError(_reason(error)) from None
             raise FileNotFoundError(f"{self._url}/{key} is not there") from None
-        except _DENIED as error:
-            raise PermissionError(f"access to {self._url}/{key} was denied: {_reason(error)}") from None
-        except failures.BaseError as error:
-            raise OSError(f"{self._url}/{key}: {_reason(error)}") from None
+        except (*_DENIED, failures.BaseError) as error:
+            if isinstance(error, _DENIED) or "403 Forbidden" in str(error):  # lists say so in words only
+                raise PermissionError(f"access was denied to {key or 'the list'}, {_reason(error)}") from None
+            raise OSError(f"{key or 'the list'}, {_reason(error)}") from None
 
 
 class _NoLock:
