@@ -32,9 +32,7 @@ def seal_segment(reader: SegmentReader) -> bool:
         _drop_chunks(storage, name)
         return False
     storage.remove(f"{name}/{SEALED}")
-    written = []
-    for field_name, field in reader.fields.items():
-        written += _seal_field(reader, field_name, field)
+    written = [it for names in each(storage, partial(_seal_field, reader), list(reader.fields)) for it in names]
     written += _write_episode_ends(reader)
     storage.sync(written)
     marker = f"{name}/{SEALED}/{META}"
@@ -51,9 +49,9 @@ def _drop_chunks(storage: Storage, name: str) -> None:
     storage.remove(f"{name}/{DATA}")
 
 
-def _seal_field(reader: SegmentReader, name: str, field: Field) -> list[str]:
+def _seal_field(reader: SegmentReader, name: str) -> list[str]:
     """Write a field's shards and metadata; returns their names."""
-    storage, group = reader.storage, f"{reader.name}/{SEALED}"
+    storage, group, field = reader.storage, f"{reader.name}/{SEALED}", reader.fields[name]
     per_shard = min(SHARD_CHUNKS, max(1, SHARD_BYTES // (field.chunk * field.row_bytes)))
     sealed = Field(shape=field.shape, dtype=field.dtype, chunk=field.chunk, shard=per_shard)
     chunks = -(-reader.rows // field.chunk)

@@ -18,7 +18,7 @@ import zarr
 from flaky_network import FlakyNetwork
 from moto.server import ThreadedMotoServer
 from obstore.store import from_url
-from recorder_suite import EXTRAS, FIVE, PICTURES, RecorderSuite, check, extras_of, pictures, play, write
+from recorder_suite import EXTRAS, FIVE, PICTURES, RecorderSuite, check, extras_of, pictures, play, properties, write
 
 from recorders import BusyError, RecordingError, ZarrRecorder, open_recording
 from recorders.collect import CollectConfig, collect
@@ -33,7 +33,7 @@ from recorders.repair import repair_storage
 
 ROOT = Path(__file__).resolve().parent.parent
 BUCKET = "bucket"
-KILLS = 5
+KILLS = int(os.environ.get("KILLS", "5"))
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ def fresh(server, request):
     return lambda: f"s3://{BUCKET}/{request.node.name}/place-{next(count)}"
 
 
-class TestObjectStore(RecorderSuite):
+class TestObjectStore(properties(examples=4), RecorderSuite):
     @pytest.fixture
     def fresh(self, fresh):
         return fresh
@@ -247,7 +247,7 @@ def test_whatever_a_kill_interrupts_what_was_reported_is_there(fresh):
             time.sleep(chance.uniform(0, 1.5))
             child.kill()
             reported += [int(line) for line in [first, *child.stdout.read().splitlines()]]
-        _assert_there(place, reported)
+    _assert_there(place, reported)
     assert not all(segment.sealed for segment in open_recording(place).segments)
     done = run(["-m", "recorders.repair"], f"path={place}")
     assert done.returncode == 0, done.stderr
