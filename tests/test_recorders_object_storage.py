@@ -9,7 +9,7 @@ from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from itertools import zip_longest
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 
 import boto3
 import numpy as np
@@ -166,6 +166,41 @@ def test_a_journal_is_read_in_few_requests_and_news_in_fewer(fresh, network):
     writer.replace_journal("seg-1", lines)
     assert reader.read_journal("seg-1") == ObjectStorage(place).read_journal("seg-1") == lines
     assert writer.list("seg-1") == ["journal.jsonl"]
+
+
+def test_a_journal_is_whole_at_any_moment_while_it_is_replaced(fresh):
+    place, seen, over = fresh(), [], Event()
+
+    def poll():
+        known = ObjectStorage(place)
+        while not over.is_set():
+            for reader in (known, ObjectStorage(place)):
+                seen.append([reader.read_journal(name).count(b"\n") for name in names])
+
+    names = [f"seg-{n}" for n in range(6)]
+    writer = ObjectStorage(place)
+    for name in names:
+        journal = writer.journal(name, False)
+        for n in range(69):
+            journal.append({"event": "flush", "rows": n})
+    polling = Thread(target=poll)
+    polling.start()
+    for name in names:
+        writer.replace_journal(name, writer.read_journal(name))
+    over.set()
+    polling.join()
+    assert len(seen) > 2
+    assert {count for counts in seen for count in counts} == {70}
+
+
+def test_a_segment_has_an_address_of_its_own(fresh):
+    place = fresh()
+    with recorder_at(place) as it:
+        write(it, 1, 40)
+        for _ in range(2):  # while it is written, and sealed
+            recording = open_recording(f"{place}/{it.segments[0]}/")
+            check(recording, recording.episodes[0])
+            it.close()
 
 
 def test_a_clip_of_a_sealed_segment_takes_one_request(fresh, network):
