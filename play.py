@@ -56,13 +56,13 @@ def play(config: PlayConfig) -> PlayReport:
     """
     env = WorldEnv(config.world, device=config.device, dtype=config.dtype, passes=config.passes)
     how: dict[str, Any] = {"fps": config.fps, "scale": config.scale, "seed": config.seed}
-    record = Path(config.record) if config.record else None
+    record = config.record
     problem = display_problem()
     if problem is None:
         report = play_in_window(env, record=record, **how)
     else:
         print(f"No display ({problem}): a script plays {config.steps} steps instead.", flush=True)
-        record = record or Path("recordings") / env.name
+        record = record or f"recordings/{env.name}"
         report = play_scripted(env, steps=config.steps, film=Path(config.film), record=record, **how)
         print(f"The film is {config.film}.")
     if record:

@@ -50,7 +50,7 @@ def play_in_window(
     fps: float | None = None,
     scale: int | None = None,
     seed: int = 0,
-    record: Path | None = None,
+    record: str | Path | None = None,
 ) -> PlayReport:
     """A person plays until Esc, Q or the window's cross.
 
@@ -77,7 +77,7 @@ def play_scripted(
     *,
     steps: int,
     film: Path,
-    record: Path,
+    record: str | Path,
     fps: float | None = None,
     scale: int | None = None,
     seed: int = 0,
@@ -114,7 +114,7 @@ def _behaviour(env: WorldEnv) -> Behaviour:
     return mixture.part("scripted") if "scripted" in mixture.names else HeldRandom(env.world.num_actions)
 
 
-def _tape(env: WorldEnv, record: Path | None, actor: str) -> AbstractContextManager[RecordingTape | None]:
+def _tape(env: WorldEnv, record: str | Path | None, actor: str) -> AbstractContextManager[RecordingTape | None]:
     return closing(RecordingTape(record, env, actor)) if record else nullcontext()
 
 

@@ -27,7 +27,7 @@ class RecordingTape:
         RecordingError: if `path` is a file.
     """
 
-    def __init__(self, path: Path, env: WorldEnv, actor: str) -> None:
+    def __init__(self, path: str | Path, env: WorldEnv, actor: str) -> None:
         self._env = env
         self._recorder = ZarrRecorder(
             path,

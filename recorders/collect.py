@@ -4,7 +4,6 @@ import itertools
 import multiprocessing
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol, cast
 
 import gymnasium
@@ -20,7 +19,9 @@ from .games import PONG, GameConfig, MissingGame, game_card, game_for, make_game
 from .layout import RecordingError
 from .preprocess import FrameConfig
 from .recorder import Recorder
+from .recording import segment_names
 from .schema import Extra
+from .storage import storage_at
 from .zarr_recorder import ZarrRecorder
 
 EXTRAS = {"actor": Extra("uint8", description="place in `behaviours` of who acted")}
@@ -33,7 +34,7 @@ class CollectConfig(Command):
     env: str = PONG
     """a Gymnasium id"""
     out: str = MISSING
-    """folder of the recording; it must not hold one yet"""
+    """folder of the recording, or its address in an object store; it must not hold one yet"""
     steps: int = 100_000
     """actions in all"""
     seed: int = 0
@@ -72,27 +73,28 @@ class _Counter(Protocol):
     def update(self, steps: int) -> object: ...
 
 
-def collect(config: CollectConfig) -> Path:
+def collect(config: CollectConfig) -> str:
     """Record as `config` says, with a progress bar.
 
     Returns:
-        The recording's folder.
+        The recording's folder or address.
 
     Raises:
         MissingGame: if the game is not installed or not known.
         RecordingError: if `out` holds a recording already.
         ValueError: if the game has no discrete actions, or a setting makes no sense.
     """
-    out = Path(config.out)
-    if not config.append and out.is_dir() and any(out.glob("seg-*")):
-        raise RecordingError(f"{out} already holds a recording: choose another out, or append=true and a new seed")
+    if not config.append and segment_names(storage_at(config.out)):
+        raise RecordingError(
+            f"{config.out} already holds a recording: choose another out, or append=true and a new seed"
+        )
     make_game(config.game()).close()  # before any process starts: is the game there?
     with tqdm(total=config.steps, unit="step", unit_scale=True, desc=f"recording {config.env}") as bar:
         if config.workers == 1:
             collect_segment(config, 0, config.steps, bar)
         else:
             _collect_in_processes(config, bar)
-    return out
+    return config.out
 
 
 def collect_segment(config: CollectConfig, worker: int, steps: int, progress: _Counter) -> None:
@@ -189,7 +191,7 @@ def main(cfg: DictConfig) -> None:
     """Entry point; bad input ends with one line and exit code 2."""
     try:
         out = collect(cast(CollectConfig, settings(cfg)))
-    except (MissingGame, ValueError) as error:
+    except (MissingGame, ValueError, OSError) as error:
         print(f"recorders.collect: {error}", file=sys.stderr)
         sys.exit(2)
     print(f"recorded into {out}")

@@ -42,9 +42,26 @@ def building(out: Path, overwrite: bool, is_ours: Callable[[Path], bool]) -> Ite
         shutil.rmtree(scratch, ignore_errors=True)
 
 
+def local_path(place: str, what: str) -> Path:
+    """The path of a file or folder of this machine.
+
+    Args:
+        place: where something is to be written.
+        what: what that is, for the message.
+
+    Raises:
+        RecordingError: if it is an address.
+    """
+    if "://" in place:
+        raise RecordingError(f"{what} go to a folder of this machine, got {place}: write there, then copy")
+    return Path(place)
+
+
 @contextmanager
 def new_recording(path: str) -> Iterator[str]:
-    """Where to record what becomes the collection at `path` when the block ends; in an object store, `path` itself.
+    """Where to record what becomes the collection at `path` when the block ends.
+
+    In an object store it is `path` itself, where what was recorded stays when the block fails.
 
     Raises:
         RecordingError: if something else is there.

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from .cards import recording_card
 from .command import Command, settings
 from .companion import FOLDER
-from .destination import building
+from .destination import building, local_path
 from .episode import Episode
 from .episode_data import read_episode
 from .films import film_rate, write_film
@@ -162,9 +162,9 @@ def _chosen(recording: Recording, config: ExportConfig) -> list[int]:
 
 def _place(config: ExportConfig) -> Path:
     if config.to != "minari":
-        return Path(config.out)
+        return local_path(config.out, "exports")
     check_id(_dataset_id(config))
-    return Path(config.out) / _dataset_id(config)
+    return local_path(config.out, "exports") / _dataset_id(config)
 
 
 def _dataset_id(config: ExportConfig) -> str:

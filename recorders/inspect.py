@@ -2,7 +2,6 @@
 
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import cast
 
 import hydra
@@ -12,6 +11,7 @@ from omegaconf import MISSING, DictConfig
 from PIL import Image
 
 from .command import Command, settings
+from .destination import local_path
 from .episode import Episode
 from .integrity import problems
 from .layout import FRAMES
@@ -90,7 +90,7 @@ def inspect(config: InspectConfig) -> bool:
     if len(listed) < len(recording.episodes):
         print(f"       ... and {len(recording.episodes) - len(listed)} more (episodes=N lists N)")
     if config.thumbnails and FRAMES in recording.fields:
-        thumbnails(recording, listed).save(Path(config.thumbnails))
+        thumbnails(recording, listed).save(local_path(config.thumbnails, "thumbnails"))
         print(f"thumbnails are in {config.thumbnails}")
     found = problems(recording) if config.check else []
     for problem in found:

@@ -1,7 +1,8 @@
 """How a recording lies in storage: names, version, fields and the Zarr metadata of each, for writers and readers.
 
     <collection>/seg-<time>-<process>-<random>/
-        journal.jsonl        what counts: one checksummed line per event
+        journal.jsonl        what counts: one checksummed line per event; in an object store they are
+                             journal/00000000.jsonl and so on until the segment is sealed
         data.zarr/           while it is written: a Zarr v3 group, one array per field, a file per chunk
         sealed.zarr/         once it is finished: the same chunks joined into shards, exact shapes
         arrays/000000.npz    an episode's own arrays, e.g. the context a learned world started from
@@ -11,7 +12,7 @@ row of an episode holds its last observation and padding. docs/recording-format.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,7 @@ import numpy as np
 FORMAT = "foreframe-recording"
 VERSION = 1
 JOURNAL = "journal.jsonl"
+JOURNAL_FOLDER = "journal"
 DATA = "data.zarr"
 SEALED = "sealed.zarr"
 ARRAYS = "arrays"
@@ -91,6 +93,11 @@ class Field:
     def zeros(self, rows: int) -> np.ndarray:
         """[rows, *shape] of padding: zeros, or empty strings."""
         return np.full(rows, "", object) if self.is_text else np.zeros((rows, *self.shape), self.dtype)
+
+
+def has_journal(names: Iterable[str]) -> bool:
+    """Whether a folder of these names is a segment: the journal comes last when one is made."""
+    return not {JOURNAL, JOURNAL_FOLDER}.isdisjoint(names)
 
 
 def alike(first: Mapping[str, Field], second: Mapping[str, Field]) -> bool:

@@ -4,12 +4,12 @@ from dataclasses import dataclass, field
 
 from tqdm import tqdm
 
-from .journal import Journal, parse_events
-from .layout import DATA, JOURNAL, BusyError, RecordingError
+from .journal import Journal
+from .layout import DATA, JOURNAL, JOURNAL_FOLDER, BusyError, RecordingError, has_journal
 from .recording import segment_names
 from .sealing import seal_segment
 from .segment_reader import SegmentReader
-from .storage import Storage
+from .storage import Storage, each
 
 
 @dataclass
@@ -42,13 +42,19 @@ def repair_storage(
         storage: the collection.
         progress: whether a bar is shown.
         seal: whether to join chunks.
-        alone: whether the caller holds the collection for itself; segments whose writer was killed while it made them
-            are removed only then, because they look like those that another writer is making just now.
+        alone: whether nobody else is writing; segments whose writer was killed while it made them are removed only
+            then, because they look like those that another writer is making just now. Where there are no locks, as
+            in object stores, nothing that is not sealed is touched otherwise.
     """
     report = RepairReport()
     if alone:
         _remove_half_made(storage, report)
-    names = [name for name in segment_names(storage) if _needs_work(storage, name)]
+    found = segment_names(storage)
+    busy = each(storage, lambda name: _needs_work(storage, name), found)
+    names = [name for name, needs in zip(found, busy, strict=True) if needs]
+    if not (alone or storage.locks):
+        report.live = names
+        return report
     for name in tqdm(names, "repairing", disable=not (progress and names), unit="segment"):
         try:
             _repair_segment(storage, name, report, seal)
@@ -64,7 +70,7 @@ def repair_storage(
 def _remove_half_made(storage: Storage, report: RepairReport) -> None:
     """Remove segments without a journal, with which a segment appears."""
     for name in segment_names(storage):
-        if name and not any(entry in ("journal.jsonl", "journal") for entry in storage.list(name)):
+        if name and not has_journal(storage.list(name)):
             storage.remove(name)
             report.removed.append(name)
 
@@ -72,17 +78,13 @@ def _remove_half_made(storage: Storage, report: RepairReport) -> None:
 def _needs_work(storage: Storage, name: str) -> bool:
     """Whether a segment is not sealed, or has chunks left over."""
     inside = storage.list(name)
-    return DATA in inside and any(entry in ("journal.jsonl", "journal") for entry in inside)
+    return DATA in inside and has_journal(inside)
 
 
-def _finish_journal(storage: Storage, name: str, journal: Journal) -> list[str]:
+def _finish_journal(reader: SegmentReader, journal: Journal) -> list[str]:
     """Give an episode without an end one, up to its last readable step; returns its id, if there is one to keep."""
-    begin = None
-    for event in parse_events(storage.read_journal(name)):
-        begin = {"begin": event, "end": None}.get(event["event"], begin)
-    if begin is None:
+    if (begin := reader.open_episode) is None:
         return []
-    reader = SegmentReader(storage, name)
     stop = _readable_rows(reader, begin["start"])
     if stop - begin["start"] < 2:
         return []
@@ -91,7 +93,8 @@ def _finish_journal(storage: Storage, name: str, journal: Journal) -> list[str]:
         "event": "end", "stop": stop, "episode": begin["episode"], "steps": len(rewards),
         "return": float(rewards.sum()), "terminated": False, "truncated": False, "meta": {"unfinished": True},
     }, sync=True)  # fmt: skip
-    return [f"{name}/{begin['episode']}"]
+    reader.refresh()
+    return [f"{reader.name}/{begin['episode']}"]
 
 
 def _readable_rows(reader: SegmentReader, start: int) -> int:
@@ -120,17 +123,21 @@ def _repair_segment(storage: Storage, name: str, report: RepairReport, seal: boo
 
 def finish_segment(storage: Storage, name: str, journal: Journal, seal: bool, report: RepairReport) -> None:
     """Bring a segment whose journal the caller holds into its final state."""
-    report.kept += _finish_journal(storage, name, journal)
-    if not SegmentReader(storage, name).rows:
-        storage.remove(f"{name}/{JOURNAL}")  # first, so that readers never find a journal without a group
+    reader = SegmentReader(storage, name)
+    report.kept += _finish_journal(reader, journal)
+    if not reader.rows:
+        for entry in (JOURNAL, JOURNAL_FOLDER):  # first, so that readers never find a journal without a group
+            storage.remove(f"{name}/{entry}")
         storage.remove(name)
         report.removed.append(name)
-    elif seal and seal_segment(storage, name):
+    elif seal and seal_segment(reader):
         report.sealed.append(name)
 
 
-def repair_alone_if_possible(storage: Storage) -> RepairReport:
-    """Repair, holding the collection if it is one and nobody is recording there."""
+def repair_alone_if_possible(storage: Storage, alone: bool) -> RepairReport:
+    """Repair, holding the collection if it is one and nobody is recording there; `alone` says so without locks."""
+    if not storage.locks:
+        return repair_storage(storage, alone=alone)
     if segment_names(storage) == [""]:
         return repair_storage(storage)
     try:

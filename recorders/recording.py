@@ -13,10 +13,10 @@ from tqdm import tqdm
 
 from .clip import Clip
 from .episode import Episode
-from .layout import FRAMES, OUTCOME, Field, RecordingError, alike, describe
+from .layout import FRAMES, OUTCOME, Field, RecordingError, alike, describe, has_journal
 from .segment_reader import SegmentReader
 from .spaces import Space, from_rows, space_from_card
-from .storage import Storage, storage_at
+from .storage import Storage, each, storage_at
 
 
 class Recording:
@@ -114,7 +114,7 @@ class Recording:
             RecordingError: if there is no such field.
         """
         self._known(name)
-        return np.concatenate([segment.column(name) for segment in self._segments])
+        return np.concatenate(each(self._storage, lambda segment: segment.column(name), self._segments))
 
     def read(self, episode: int | Episode, start: int = 0, stop: int | None = None) -> Clip:
         """Steps of an episode.
@@ -147,12 +147,11 @@ class Recording:
         if not 0 <= start <= stop <= len(self):
             raise IndexError(f"frames {start}:{stop} asked for, the recording has rows 0:{len(self)}")
         out = np.empty((stop - start, *self.frame_shape), np.uint8)
-        for job in self._jobs(FRAMES, start, stop, out):
-            job()
+        self._do(self._jobs(FRAMES, start, stop, out))
         return out
 
     def load_frames(self, progress: bool = True, out: np.ndarray | None = None) -> np.ndarray:
-        """All frames, uint8 [rows, H, W, 3], decoded into memory by two threads.
+        """All frames, uint8 [rows, H, W, 3], decoded into memory by two threads or more.
 
         Args:
             progress: whether a bar is shown.
@@ -160,7 +159,7 @@ class Recording:
         """
         out = np.empty((len(self), *self.frame_shape), np.uint8) if out is None else out
         jobs = self._jobs(FRAMES, 0, len(self), out)
-        with ThreadPoolExecutor(2) as pool:
+        with ThreadPoolExecutor(max(2, self._storage.concurrent)) as pool:
             done = pool.map(lambda job: job(), jobs)
             for _ in tqdm(done, f"loading {self.path}", len(jobs), disable=not progress, unit="chunk"):
                 pass
@@ -182,7 +181,7 @@ class Recording:
         """
         known = {segment.name for segment in self._segments}
         new = [s for s in _segments(self._storage, skip=known) if s.rows]
-        changed = [segment.refresh() for segment in self._segments]
+        changed = each(self._storage, SegmentReader.refresh, self._segments)
         if not new and not any(changed):
             return False
         _check_alike(self.path, [*self._segments, *new])
@@ -237,9 +236,11 @@ class Recording:
 
     def _rows(self, name: str, start: int, stop: int) -> np.ndarray:
         out = self.fields[name].zeros(stop - start)
-        for job in self._jobs(name, start, stop, out):
-            job()
+        self._do(self._jobs(name, start, stop, out))
         return out
+
+    def _do(self, jobs: list[Callable[[], None]]) -> None:
+        each(self._storage, lambda job: job(), jobs)
 
     def _jobs(self, name: str, start: int, stop: int, out: np.ndarray) -> list[Callable[[], None]]:
         """Calls that each fill the part of `out` that comes from one chunk."""
@@ -278,22 +279,23 @@ def open_recording(path: str | Path) -> Recording:
     storage = storage_at(path)
     try:
         segments = _segments(storage)
-    except PermissionError as error:
-        raise RecordingError(f"{path} cannot be read: {error.strerror}") from None
-    if not segments:
-        what = "holds no segment (seg-*/journal.jsonl)" if storage.list("") or Path(path).is_dir() else "does not exist"
-        raise RecordingError(f"{path} is not a recording: it {what}; python -m recorders.collect makes one")
-    segments = [segment for segment in segments if segment.rows]
-    if not segments:
-        raise RecordingError(f"{path} holds no finished chunk yet: record at least one episode")
-    _check_alike(str(path), segments)
-    return Recording(str(path), storage, segments)
+        if not segments:
+            there = storage.list("") or Path(path).is_dir()
+            what = "holds no segment (seg-*/journal.jsonl)" if there else "does not exist"
+            raise RecordingError(f"{path} is not a recording: it {what}; python -m recorders.collect makes one")
+        segments = [segment for segment in segments if segment.rows]
+        if not segments:
+            raise RecordingError(f"{path} holds no finished chunk yet: record at least one episode")
+        _check_alike(str(path), segments)
+        return Recording(str(path), storage, segments)
+    except OSError as error:
+        raise RecordingError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
 def segment_names(storage: Storage) -> list[str]:
     """Names of the segments in a collection, in order of recording; [""] where the storage is itself a segment."""
     names = storage.list("")
-    if "journal.jsonl" in names or "journal" in names:
+    if has_journal(names):
         return [""]
     return [name for name in names if name.startswith("seg-") and not name.endswith(".tmp")]
 
@@ -307,15 +309,14 @@ def first_segment(storage: Storage) -> SegmentReader | None:
 
 
 def _segments(storage: Storage, skip: set[str] | None = None) -> list[SegmentReader]:
-    found = []
-    for name in segment_names(storage):
-        if name in (skip or ()):
-            continue
+    def opened(name: str) -> SegmentReader | None:
         try:
-            found.append(SegmentReader(storage, name))
+            return SegmentReader(storage, name)
         except FileNotFoundError:
-            continue  # not there yet, or just removed
-    return found
+            return None  # not there yet, or just removed
+
+    found = each(storage, opened, [name for name in segment_names(storage) if name not in (skip or ())])
+    return [segment for segment in found if segment is not None]
 
 
 def _check_alike(path: str, segments: list[SegmentReader]) -> None:

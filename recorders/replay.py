@@ -18,6 +18,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from .command import Command, settings
+from .destination import local_path
 from .env_card import make_recorded_env
 from .episode import Episode
 from .games import MissingGame
@@ -110,7 +111,7 @@ def check(config: ReplayConfig, recording: Recording, episodes: list[Episode]) -
     for replay in differing:
         print(f"{replay.episode.id}: differs {replay.difference}")
     if differing and differing[0].difference is not None:
-        files = save_pictures(differing[0].difference, Path(config.out or "replay-difference"))
+        files = save_pictures(differing[0].difference, local_path(config.out or "replay-difference", "pictures"))
         print("".join(f"  {file}\n" for file in files), end="")
     return len(replays) == len(episodes) and not differing
 
@@ -153,7 +154,7 @@ def replay(config: ReplayConfig) -> bool:
     elif config.film:
         from .films import write_film
 
-        write_film(recording, episode, Path(config.film), config.fps)
+        write_film(recording, episode, local_path(config.film, "films"), config.fps)
         print(f"{episode.id} is in {config.film}")
     elif config.branch is not None:
         steps = record_branch(config, recording, episode)

@@ -1,5 +1,7 @@
 """Joins a finished segment's chunk files into shards: some thirty times fewer files, no byte encoded anew."""
 
+from functools import partial
+
 import numpy as np
 
 from .chunks import content_size, encode, join_shard
@@ -7,13 +9,13 @@ from .journal import encode_line, parse_events
 from .layout import DATA, META, SEALED, SHARD_CHUNKS, Field, RecordingError, array_card, group_card
 from .segment_reader import SegmentReader
 from .segment_writer import card_bytes
-from .storage import Storage
+from .storage import Storage, each
 
 SHARD_BYTES = 1 << 26
 """raw bytes in a shard, about"""
 
 
-def seal_segment(storage: Storage, name: str) -> bool:
+def seal_segment(reader: SegmentReader) -> bool:
     """Seal a segment whose every episode has its end; readers may go on reading.
 
     The group's metadata are written last, on disk by then, and make readers change over; only then the chunk files go.
@@ -25,14 +27,14 @@ def seal_segment(storage: Storage, name: str) -> bool:
     Raises:
         RecordingError: if a chunk is missing or damaged; nothing is removed then.
     """
-    reader = SegmentReader(storage, name)
+    storage, name = reader.storage, reader.name
     if reader.sealed:
         _drop_chunks(storage, name)
         return False
     storage.remove(f"{name}/{SEALED}")
     try:
-        written = [part for key, field in reader.fields.items() for part in _seal_field(storage, reader, key, field)]
-        written += _write_episode_ends(storage, reader)
+        written = [it for names in each(storage, partial(_seal_field, reader), list(reader.fields)) for it in names]
+        written += _write_episode_ends(reader)
         storage.sync(written)
     except RecordingError:
         storage.remove(f"{name}/{SEALED}")
@@ -51,15 +53,16 @@ def _drop_chunks(storage: Storage, name: str) -> None:
     storage.remove(f"{name}/{DATA}")
 
 
-def _seal_field(storage: Storage, reader: SegmentReader, name: str, field: Field) -> list[str]:
+def _seal_field(reader: SegmentReader, name: str) -> list[str]:
     """Write a field's shards and metadata; returns their names."""
-    group = f"{reader.name}/{SEALED}"
+    storage, group, field = reader.storage, f"{reader.name}/{SEALED}", reader.fields[name]
     per_shard = min(SHARD_CHUNKS, max(1, SHARD_BYTES // (field.chunk * field.row_bytes)))
     sealed = Field(shape=field.shape, dtype=field.dtype, chunk=field.chunk, shard=per_shard)
     chunks = -(-reader.rows // field.chunk)
     written = []
     for first in range(0, chunks, per_shard):
-        parts = [_whole_chunk(storage, reader, name, index) for index in range(first, min(first + per_shard, chunks))]
+        places = range(first, min(first + per_shard, chunks))
+        parts = each(storage, partial(_whole_chunk, reader, name), places)
         written.append(sealed.chunk_name(group, name, first // per_shard))
         storage.write(written[-1], join_shard(parts, per_shard))
     written.append(f"{group}/{name}/{META}")
@@ -67,11 +70,11 @@ def _seal_field(storage: Storage, reader: SegmentReader, name: str, field: Field
     return written
 
 
-def _whole_chunk(storage: Storage, reader: SegmentReader, name: str, index: int) -> bytes:
+def _whole_chunk(reader: SegmentReader, name: str, index: int) -> bytes:
     """A chunk's bytes, looked at before they are taken over; those still in the journal are encoded now."""
     field = reader.fields[name]
     try:
-        data = storage.read(field.chunk_name(f"{reader.name}/{DATA}", name, index))
+        data = reader.storage.read(field.chunk_name(f"{reader.name}/{DATA}", name, index))
         if field.is_text or content_size(data) == field.chunk * field.row_bytes:
             return data
     except (FileNotFoundError, ValueError):
@@ -79,7 +82,7 @@ def _whole_chunk(storage: Storage, reader: SegmentReader, name: str, index: int)
     return encode(field, reader.chunk(name, index))  # or says what is wrong
 
 
-def _write_episode_ends(storage: Storage, reader: SegmentReader) -> list[str]:
+def _write_episode_ends(reader: SegmentReader) -> list[str]:
     """Write `meta/episode_ends`, row after each episode's last one, as diffusion_policy has it."""
     ends = np.array([episode.stop for episode in reader.episodes(0)], np.int64)
     field = Field(shape=(), dtype="int64", chunk=max(1, len(ends)))
@@ -91,5 +94,5 @@ def _write_episode_ends(storage: Storage, reader: SegmentReader) -> list[str]:
         field.chunk_name(group, "episode_ends", 0): encode(field, ends if len(ends) else field.zeros(1)),
     }
     for name, data in files.items():
-        storage.write(name, data)
+        reader.storage.write(name, data)
     return list(files)

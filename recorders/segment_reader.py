@@ -1,7 +1,6 @@
 """Reads one segment of a recording: the journal says what counts, chunks come when asked for."""
 
 import json
-from collections import deque
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,7 @@ from .chunks import chunk_span, decode, field_of, index_bytes
 from .episode import Episode
 from .journal import Event, parse_events
 from .layout import CAPACITY, DATA, FORMAT, META, SEALED, VERSION, Field, RecordingError
-from .storage import Storage
+from .storage import Storage, each
 from .tail import decode_tail, small_fields
 
 
@@ -35,9 +34,9 @@ class SegmentReader:
         self.meta: dict[str, Any] = {}
         self._layout: tuple[str, dict[str, Field]] = (DATA, {})  # changes as one, under threads that read
         self._limit = 0
-        storage.read_journal(name)  # comes last when a segment is made: without it there is none yet
-        self._open_group()
         self._journal: bytes | None = None
+        self._final = False
+        self._indices: dict[str, tuple[bytes, int]] = {}
         self._tails: list[tuple[int, int, Event]] = []
         self.rows = 0
         self._ends: list[tuple[Event, Event]] = []
@@ -60,17 +59,25 @@ class SegmentReader:
         return self._layout[0] == SEALED
 
     @property
+    def open_episode(self) -> Event | None:
+        """The beginning of an episode that has no end but a whole step."""
+        return self._open
+
+    @property
     def recorded_with(self) -> int:
         """Version of the format."""
         return int(self.meta.get("version", 0))
 
     def refresh(self) -> bool:
         """Read the journal again; returns whether more counts now than before."""
-        journal = self.storage.read_journal(self.name)
-        if journal == self._journal:
+        if self._final:
             return False
-        self._journal = journal
-        if not self.sealed:
+        sealed = self.sealed
+        journal = self.storage.read_journal(self.name)  # comes last when a segment is made: else there is none yet
+        if journal == self._journal:
+            self._final = sealed
+            return False
+        if not self.fields or (not sealed and self._has_seal()):
             self._open_group()
         before = self.rows, len(self._ends)
         try:
@@ -81,6 +88,7 @@ class SegmentReader:
             raise self._senseless(error) from None
         if not 0 <= self.rows <= self._limit:
             raise RecordingError(f"the journal of {self.place} counts {self.rows} rows, the arrays have {self._limit}")
+        self._journal, self._final = journal, sealed
         return (self.rows, len(self._ends)) != before
 
     def episodes(self, offset: int) -> list[Episode]:
@@ -105,14 +113,24 @@ class SegmentReader:
             out[a - start : b - start] = self.chunk(name, index)[a - first : b - first]
 
     def column(self, name: str) -> np.ndarray:
-        """All rows of one field. Memory is taken chunk by chunk, so that a false count costs nothing."""
-        field, parts = self.fields[name], deque[np.ndarray]()
-        for first in range(0, self.rows, field.chunk):
-            parts.append(self.chunk(name, first // field.chunk)[: self.rows - first])
-        return np.concatenate(parts) if parts else field.zeros(0)
+        """All rows of one field. Memory is taken file by file, so that a false count costs nothing."""
+        field = self.fields[name]
+        chunks, per_file = -(-self.rows // field.chunk), max(field.shard, 1)
 
-    def chunk(self, name: str, index: int) -> np.ndarray:
+        def rows_of(first: int) -> list[np.ndarray]:
+            held: dict[str, bytes] = {}
+            return [self.chunk(name, index, held) for index in range(first, min(first + per_file, chunks))]
+
+        parts = [rows for file in each(self.storage, rows_of, range(0, chunks, per_file)) for rows in file]
+        return np.concatenate(parts)[: self.rows] if parts else field.zeros(0)
+
+    def chunk(self, name: str, index: int, held: dict[str, bytes] | None = None) -> np.ndarray:
         """Rows of one chunk, [chunk, *shape]; read only.
+
+        Args:
+            name: the field's.
+            index: number of the chunk.
+            held: shards that were read as a whole, by name; more are added. None reads only this chunk's part of one.
 
         Raises:
             RecordingError: if it is missing or damaged, saying which.
@@ -120,11 +138,11 @@ class SegmentReader:
         if (rows := self._from_journal(name, index)) is not None:
             return rows
         try:
-            data = self._chunk_bytes(name, index)
+            data = self._chunk_bytes(name, index, held)
         except FileNotFoundError:
             self._open_group()  # sealed or moved meanwhile?
             try:
-                data = self._chunk_bytes(name, index)
+                data = self._chunk_bytes(name, index, held)
             except FileNotFoundError:
                 where = _chunk_name(self._layout[0], self.fields[name], name, index)
                 raise RecordingError(
@@ -153,20 +171,31 @@ class SegmentReader:
     def _senseless(self, error: Exception) -> RecordingError:
         return RecordingError(f"the journal of {self.place} makes no sense ({error!r}); restore it from a copy")
 
-    def _chunk_bytes(self, name: str, index: int) -> bytes:
+    def _chunk_bytes(self, name: str, index: int, held: dict[str, bytes] | None) -> bytes:
         group, fields = self._layout
         field = fields[name]
         path = f"{self.name}/{_chunk_name(group, field, name, index)}"
         if not field.shard:
             return self.storage.read(path)
-        size, tail = self.storage.size(path), index_bytes(field.shard)
+        end, size = self._shard_end(path, index_bytes(field.shard), held)
         try:
-            if size < tail:
+            if len(end) < index_bytes(field.shard):
                 raise ValueError(f"it has {size} bytes, fewer than its index")
-            start, stop = chunk_span(self.storage.read_span(path, size - tail, size), index % field.shard, size)
+            start, stop = chunk_span(end, index % field.shard, size)
         except ValueError as error:
+            self._indices.pop(path, None)
             raise self._damaged(name, index, error) from None
-        return self.storage.read_span(path, start, stop)
+        return self.storage.read_span(path, start, stop) if held is None else held[path][start:stop]
+
+    def _shard_end(self, path: str, count: int, held: dict[str, bytes] | None) -> tuple[bytes, int]:
+        """A shard's last bytes and its size; kept, for shards never change."""
+        if held is not None:
+            if path not in held:
+                held[path] = self.storage.read(path)
+            return held[path][-count:], len(held[path])
+        if path not in self._indices:
+            self._indices[path] = self.storage.read_end(path, count)
+        return self._indices[path]
 
     def _damaged(self, name: str, index: int, error: Exception) -> RecordingError:
         group, fields = self._layout
@@ -213,11 +242,12 @@ class SegmentReader:
         self.meta, self._limit, self._layout = meta, rows[0], (group, fields)
 
     def _read_fields(self, group: str) -> tuple[dict[str, Field], list[int]]:
+        place = f"{self.name}/{group}"
+        names = [it for it in self.storage.list(place) if it not in (META, "meta") and not it.endswith(".tmp")]
+        cards = each(self.storage, lambda name: self.storage.read(f"{place}/{name}/{META}"), names)
         fields, rows = {}, []
-        for name in self.storage.list(f"{self.name}/{group}"):
-            if name in (META, "meta") or name.endswith(".tmp"):
-                continue
-            fields[name], count = field_of(name, json.loads(self.storage.read(f"{self.name}/{group}/{name}/{META}")))
+        for name, card in zip(names, cards, strict=True):
+            fields[name], count = field_of(name, json.loads(card))
             rows.append(count)
         if not {"reward", "terminated", "truncated"} <= fields.keys():
             raise ValueError(f"it has only the arrays {sorted(fields)}")

@@ -13,7 +13,7 @@ from .block import Block
 from .chunks import encode
 from .journal import Event, Journal
 from .layout import CAPACITY, DATA, JOURNAL, META, Field, array_card, commit_rows, group_card
-from .storage import Storage
+from .storage import Storage, each
 from .tail import encode_tail, small_fields
 
 
@@ -96,8 +96,7 @@ class SegmentWriter:
         group = f"{self.name}/{DATA}"
         cards = {f"{group}/{name}/{META}": array_card(name, field, CAPACITY) for name, field in self.fields.items()}
         cards[f"{group}/{META}"] = group_card(dict(attributes))
-        for name, card in cards.items():
-            self.storage.write(name, card_bytes(card))
+        each(self.storage, lambda name: self.storage.write(name, card_bytes(cards[name])), list(cards))
         if self.fsync != "none":
             self.storage.sync(cards)
         journal = self.storage.journal(self.name, False)

@@ -2,19 +2,28 @@
 
 import fcntl
 import os
+import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from .journal import Journal, JournalFile
 from .layout import JOURNAL, BusyError, RecordingError
 
 LOCK = "writers.lock"
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 class Storage(Protocol):
     """Named byte strings; names are relative and use "/". Missing ones raise FileNotFoundError, trouble OSError."""
+
+    concurrent: int
+    """calls at once that are worth it"""
+    locks: bool
+    """whether writers are known by locks, which go when they die"""
 
     @property
     def url(self) -> str:
@@ -25,6 +34,9 @@ class Storage(Protocol):
 
     def read_span(self, name: str, start: int, stop: int) -> bytes:
         """Bytes start to stop."""
+
+    def read_end(self, name: str, count: int) -> tuple[bytes, int]:
+        """The last `count` bytes, or all if there are fewer, and the number of all bytes."""
 
     def size(self, name: str) -> int:
         """Number of bytes."""
@@ -71,6 +83,9 @@ class LocalStorage:
         root: the folder; it is created by the first write.
     """
 
+    concurrent = 1
+    locks = True
+
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
 
@@ -88,6 +103,12 @@ class LocalStorage:
         """Bytes start to stop of a file."""
         with open(f"{self.root}/{name}", "rb", buffering=0) as file:
             return os.pread(file.fileno(), stop - start, start)
+
+    def read_end(self, name: str, count: int) -> tuple[bytes, int]:
+        """The last bytes of a file, and its size."""
+        with open(f"{self.root}/{name}", "rb", buffering=0) as file:
+            size = os.fstat(file.fileno()).st_size
+            return os.pread(file.fileno(), count, max(size - count, 0)), size
 
     def size(self, name: str) -> int:
         """Size of a file in bytes."""
@@ -194,9 +215,11 @@ def storage_at(path: str | Path) -> Storage:
     """The storage for a path: a folder of this machine, or an object store for a URL such as s3://bucket/runs.
 
     Raises:
-        RecordingError: if the kind of URL is not known.
+        RecordingError: if the kind of URL is not known, or a pathlib.Path has spoilt it.
     """
     text = str(path)
+    if spoilt := re.match(r"(s3a?|gs|az|file):/(?!/)", text):
+        raise RecordingError(f"{text} was an address before pathlib took a / from it: give {spoilt[1]}:// as a string")
     if "://" not in text:
         return LocalStorage(text)
     if text.startswith("file://"):
@@ -204,6 +227,14 @@ def storage_at(path: str | Path) -> Storage:
     from .object_storage import ObjectStorage  # an extra
 
     return ObjectStorage(text)
+
+
+def each(storage: Storage, function: Callable[[T], R], items: Sequence[T]) -> list[R]:
+    """The function's results for all items in order, of several at once where the storage makes one wait."""
+    if storage.concurrent == 1 or len(items) < 2:
+        return [function(item) for item in items]
+    with ThreadPoolExecutor(min(storage.concurrent, len(items))) as pool:
+        return list(pool.map(function, items))
 
 
 def _sync(path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from .destination import local_path
 from .episode import Episode
 from .layout import Field, RecordingError
 from .recording import Recording
@@ -60,7 +61,7 @@ class TrainingCache:
             return TrainingCache(recording, folder)
         except RecordingError:
             pass
-        target = Path(folder)
+        target = local_path(str(folder), "training caches")
         shape = (len(recording), *recording.frame_shape)
         try:
             target.mkdir(parents=True, exist_ok=True)

@@ -84,7 +84,7 @@ class ZarrRecorder:
         except OSError as error:
             raise RecordingError(f"cannot record into {path}: {error.strerror or error}") from error
         try:
-            repair_storage(self.storage, progress=False, seal=seal, alone=not shared)
+            repair_storage(self.storage, progress=False, seal=seal, alone=self.storage.locks and not shared)
             self._check_collection()
             attributes = self._attributes(meta or {}, lanes)
             self._lanes = [self._open_lane(attributes, lane, fsync) for lane in range(lanes)]

@@ -13,11 +13,6 @@ from recorders.spaces import value_at, values_equal
 PICTURES = spaces.Box(0, 255, (20, 18, 3), np.uint8)
 FIVE = spaces.Discrete(5)
 EXTRAS = {"actor": "uint8", "latent": Extra("float16", (4,)), "note": "string"}
-few = settings(
-    max_examples=10,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.differing_executors],
-)
 
 
 def pictures(episode: int, count: int) -> np.ndarray:
@@ -86,7 +81,82 @@ any_space = st.recursive(
 )
 
 
-class RecorderSuite:
+def properties(examples: int) -> type:
+    """Tests of a recorder that draw so many examples each."""
+    few = settings(
+        max_examples=examples,
+        deadline=None,
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.differing_executors],
+    )
+
+    class Properties:
+        @few
+        @given(lengths=st.lists(st.integers(0, 90), min_size=1, max_size=5))
+        def test_what_was_written_is_read_back_exactly(self, fresh, lengths):
+            place = fresh()
+            with self.record(place) as recorder:
+                for number, steps in enumerate(lengths):
+                    write(recorder, number, steps)
+            recording = open_recording(place)
+            assert [episode.steps for episode in recording.episodes] == lengths
+            assert len(recording) == sum(lengths) + len(lengths)
+            for episode in recording.episodes:
+                check(recording, episode)
+            assert (recording.load_frames(progress=False) == recording.frames(0, len(recording))).all()
+            assert problems(recording, progress=False) == []
+
+        @few
+        @given(data=st.data(), lanes=st.integers(2, 4))
+        def test_interleaved_episodes_stay_apart(self, fresh, data, lanes):
+            place = fresh()
+            lengths = [data.draw(st.lists(st.integers(0, 70), min_size=1, max_size=3)) for _ in range(lanes)]
+            order = data.draw(st.randoms(use_true_random=False))
+            with self.record(place, lanes=lanes) as recorder:
+
+                def life(lane):
+                    for place_, steps in enumerate(lengths[lane]):
+                        yield from play(recorder, 10 * lane + place_, steps, lane=lane)
+
+                going = [life(lane) for lane in range(lanes)]
+                while going:
+                    who = order.choice(going)
+                    if next(who, "over") == "over":
+                        going.remove(who)
+                    elif order.random() < 0.02:
+                        recorder.flush()
+            recording = open_recording(place)
+            assert len(recording.episodes) == sum(map(len, lengths))
+            for episode in recording.episodes:
+                check(recording, episode)
+            assert sorted(e.meta["number"] for e in recording.episodes) == sorted(
+                10 * lane + i for lane in range(lanes) for i in range(len(lengths[lane]))
+            )
+
+        @few
+        @given(observations=any_space, actions=any_space, seed=st.integers(0, 99), steps=st.integers(0, 40))
+        def test_any_space_comes_back_as_it_was(self, fresh, observations, actions, seed, steps):
+            observations.seed(seed), actions.seed(seed)
+            seen = [observations.sample() for _ in range(steps + 1)]
+            taken = [actions.sample() for _ in range(steps)]
+            place = fresh()
+            with ZarrRecorder(place, observations, actions, **self.options) as recorder:
+                recorder.begin()
+                for t in range(steps):
+                    recorder.add(seen[t], taken[t], 0.0, False, False)
+                recorder.end(seen[steps])
+            recording = open_recording(place)
+            assert recording.observation_space == observations
+            assert recording.action_space == actions
+            clip = recording.read(0)
+            for t in range(steps):
+                assert values_equal(value_at(actions, clip.actions, t), taken[t])
+            for t in range(steps + 1):
+                assert values_equal(value_at(observations, clip.observations, t), seen[t])
+
+    return Properties
+
+
+class RecorderSuite(properties(examples=10)):
     """Tests of one kind of recorder."""
 
     options: dict = {}  # noqa: RUF012
@@ -99,69 +169,6 @@ class RecorderSuite:
 
     def record(self, place: str, **more) -> ZarrRecorder:
         return ZarrRecorder(place, PICTURES, FIVE, extras=EXTRAS, **{**self.options, **more})
-
-    @few
-    @given(lengths=st.lists(st.integers(0, 90), min_size=1, max_size=5))
-    def test_what_was_written_is_read_back_exactly(self, fresh, lengths):
-        place = fresh()
-        with self.record(place) as recorder:
-            for number, steps in enumerate(lengths):
-                write(recorder, number, steps)
-        recording = open_recording(place)
-        assert [episode.steps for episode in recording.episodes] == lengths
-        assert len(recording) == sum(lengths) + len(lengths)
-        for episode in recording.episodes:
-            check(recording, episode)
-        assert (recording.load_frames(progress=False) == recording.frames(0, len(recording))).all()
-        assert problems(recording, progress=False) == []
-
-    @few
-    @given(data=st.data(), lanes=st.integers(2, 4))
-    def test_interleaved_episodes_stay_apart(self, fresh, data, lanes):
-        place = fresh()
-        lengths = [data.draw(st.lists(st.integers(0, 70), min_size=1, max_size=3)) for _ in range(lanes)]
-        order = data.draw(st.randoms(use_true_random=False))
-        with self.record(place, lanes=lanes) as recorder:
-
-            def life(lane):
-                for place_, steps in enumerate(lengths[lane]):
-                    yield from play(recorder, 10 * lane + place_, steps, lane=lane)
-
-            going = [life(lane) for lane in range(lanes)]
-            while going:
-                who = order.choice(going)
-                if next(who, "over") == "over":
-                    going.remove(who)
-                elif order.random() < 0.02:
-                    recorder.flush()
-        recording = open_recording(place)
-        assert len(recording.episodes) == sum(map(len, lengths))
-        for episode in recording.episodes:
-            check(recording, episode)
-        assert sorted(e.meta["number"] for e in recording.episodes) == sorted(
-            10 * lane + i for lane in range(lanes) for i in range(len(lengths[lane]))
-        )
-
-    @few
-    @given(observations=any_space, actions=any_space, seed=st.integers(0, 99), steps=st.integers(0, 40))
-    def test_any_space_comes_back_as_it_was(self, fresh, observations, actions, seed, steps):
-        observations.seed(seed), actions.seed(seed)
-        seen = [observations.sample() for _ in range(steps + 1)]
-        taken = [actions.sample() for _ in range(steps)]
-        place = fresh()
-        with ZarrRecorder(place, observations, actions, **self.options) as recorder:
-            recorder.begin()
-            for t in range(steps):
-                recorder.add(seen[t], taken[t], 0.0, False, False)
-            recorder.end(seen[steps])
-        recording = open_recording(place)
-        assert recording.observation_space == observations
-        assert recording.action_space == actions
-        clip = recording.read(0)
-        for t in range(steps):
-            assert values_equal(value_at(actions, clip.actions, t), taken[t])
-        for t in range(steps + 1):
-            assert values_equal(value_at(observations, clip.observations, t), seen[t])
 
     def test_recording_goes_on_where_another_recorder_stopped(self, fresh):
         place = fresh()
