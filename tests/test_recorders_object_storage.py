@@ -26,10 +26,10 @@ from recorders.export import ExportConfig, export
 from recorders.inspect import InspectConfig, inspect
 from recorders.integrity import problems
 from recorders.journal import parse_events
+from recorders.leftovers import repair_storage
 from recorders.merge import MergeConfig, merge
 from recorders.object_journal import BLOCK
 from recorders.object_storage import ObjectStorage
-from recorders.repair import repair_storage
 
 ROOT = Path(__file__).resolve().parent.parent
 BUCKET = "bucket"
