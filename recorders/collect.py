@@ -14,12 +14,12 @@ from omegaconf import MISSING, DictConfig
 from tqdm import tqdm
 
 from .behaviours import Mixture, behaviour_for
+from .collection import segment_names
 from .command import Command, settings
 from .games import PONG, GameConfig, MissingGame, game_card, game_for, make_game
 from .layout import RecordingError
 from .preprocess import FrameConfig
 from .recorder import Recorder
-from .recording import segment_names
 from .schema import Extra
 from .storage import storage_at
 from .zarr_recorder import ZarrRecorder

@@ -12,6 +12,7 @@ from omegaconf import MISSING, DictConfig
 from tqdm import tqdm
 
 from .cards import portable_meta
+from .collection import segment_names
 from .command import Command, settings
 from .destination import new_recording
 from .episode_data import Source, write_episode
@@ -20,7 +21,7 @@ from .layout import RecordingError
 from .lerobot_reader import open_lerobot
 from .minari_data import open_minari
 from .npz_files import npz_paths, open_npz, read_metadata
-from .recording import open_recording, segment_names
+from .recording import open_recording
 from .storage import storage_at
 from .zarr_recorder import ZarrRecorder
 

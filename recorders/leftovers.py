@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 
 from tqdm import tqdm
 
+from .collection import segment_names
 from .journal import Journal
 from .layout import DATA, JOURNAL, JOURNAL_FOLDER, BusyError, RecordingError, has_journal
-from .recording import segment_names
 from .sealing import seal_segment
 from .segment_reader import SegmentReader
 from .storage import Storage, each

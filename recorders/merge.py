@@ -13,12 +13,13 @@ from omegaconf import MISSING, DictConfig
 from tqdm import tqdm
 
 from .cards import extra_cards, extras_of, portable_meta
+from .collection import segment_names
 from .command import Command, settings
 from .destination import new_recording
 from .episode import Episode
 from .episode_data import begin_episode, own_arrays
 from .layout import FRAMES, RecordingError
-from .recording import Recording, open_recording, segment_names
+from .recording import Recording, open_recording
 from .schema import Extra
 from .spaces import Space, space_from_card, value_at
 from .storage import storage_at

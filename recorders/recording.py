@@ -1,6 +1,5 @@
 """Reads recordings: the journals say what counts; frames come when asked for, all else is in memory."""
 
-import contextlib
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,8 +11,9 @@ import numpy as np
 from tqdm import tqdm
 
 from .clip import Clip
+from .collection import check_alike, open_segments
 from .episode import Episode
-from .layout import FRAMES, OUTCOME, Field, RecordingError, alike, describe, has_journal
+from .layout import FRAMES, OUTCOME, Field, RecordingError
 from .segment_reader import SegmentReader
 from .spaces import Space, from_rows, space_from_card
 from .storage import Storage, each, storage_at
@@ -180,11 +180,11 @@ class Recording:
             RecordingError: if a segment of another kind has come.
         """
         known = {segment.name for segment in self._segments}
-        new = [s for s in _segments(self._storage, skip=known) if s.rows]
+        new = [s for s in open_segments(self._storage, skip=known) if s.rows]
         changed = each(self._storage, SegmentReader.refresh, self._segments)
         if not new and not any(changed):
             return False
-        _check_alike(self.path, [*self._segments, *new])
+        check_alike(self.path, [*self._segments, *new])
         self._segments = sorted([*self._segments, *new], key=lambda segment: segment.name)
         self._index()
         return True
@@ -278,7 +278,7 @@ def open_recording(path: str | Path) -> Recording:
     """
     storage = storage_at(path)
     try:
-        segments = _segments(storage)
+        segments = open_segments(storage)
         if not segments:
             there = storage.list("") or Path(path).is_dir()
             what = "holds no segment (seg-*/journal.jsonl)" if there else "does not exist"
@@ -286,47 +286,10 @@ def open_recording(path: str | Path) -> Recording:
         segments = [segment for segment in segments if segment.rows]
         if not segments:
             raise RecordingError(f"{path} holds no finished chunk yet: record at least one episode")
-        _check_alike(str(path), segments)
+        check_alike(str(path), segments)
         return Recording(str(path), storage, segments)
     except OSError as error:
         raise RecordingError(f"{path} cannot be read: {error.strerror or error}") from error
-
-
-def segment_names(storage: Storage) -> list[str]:
-    """Names of the segments in a collection, in order of recording; [""] where the storage is itself a segment."""
-    names = storage.list("")
-    if has_journal(names):
-        return [""]
-    return [name for name in names if name.startswith("seg-") and not name.endswith(".tmp")]
-
-
-def first_segment(storage: Storage) -> SegmentReader | None:
-    """The first segment of a collection that can be read, if there is one."""
-    for name in segment_names(storage):
-        with contextlib.suppress(FileNotFoundError):
-            return SegmentReader(storage, name)
-    return None
-
-
-def _segments(storage: Storage, skip: set[str] | None = None) -> list[SegmentReader]:
-    def opened(name: str) -> SegmentReader | None:
-        try:
-            return SegmentReader(storage, name)
-        except FileNotFoundError:
-            return None  # not there yet, or just removed
-
-    found = each(storage, opened, [name for name in segment_names(storage) if name not in (skip or ())])
-    return [segment for segment in found if segment is not None]
-
-
-def _check_alike(path: str, segments: list[SegmentReader]) -> None:
-    first = segments[0]
-    for segment in segments[1:]:
-        if not alike(segment.fields, first.fields):
-            raise RecordingError(
-                f"in {path}, {segment.name} and {first.name} differ in fields: {describe(segment.fields)} and "
-                f"{describe(first.fields)}; keep recordings of different games in different folders"
-            )
 
 
 def _note(episode: Episode, key: str) -> Any:

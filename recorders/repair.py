@@ -8,10 +8,10 @@ import hydra
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig
 
+from .collection import segment_names
 from .command import Command, settings
 from .layout import RecordingError
 from .leftovers import repair_alone_if_possible
-from .recording import segment_names
 from .storage import storage_at
 
 

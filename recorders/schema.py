@@ -1,13 +1,16 @@
 """What a row of a recording holds: the fields that follow from the spaces, and the extras of the one who records."""
 
+import os
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from .layout import FRAMES, OUTCOME, TEXT, Field, RecordingError
+from .layout import FORMAT, FRAMES, OUTCOME, TEXT, VERSION, Field, RecordingError
 from .preprocess import is_picture
+from .software import machine, versions
 from .spaces import Space, space_card, space_fields, to_rows
 
 RESERVED = ("observation", "action", "lane")
@@ -61,9 +64,15 @@ class Schema:
             self.fields[name] = Field(shape=tuple(extra.shape), dtype=_dtype_name(extra.dtype))
         self._padding = {name: field.zeros(1)[0] for name, field in self.fields.items()}
 
-    def card(self) -> dict[str, Any]:
-        """The schema as JSON."""
+    def attributes(self) -> dict[str, Any]:
+        """What a segment that is made now says of itself and its rows, as JSON."""
         return {
+            "format": FORMAT,
+            "version": VERSION,
+            "created": round(time.time(), 3),
+            "software": versions(),
+            "machine": machine(),
+            "process": os.getpid(),
             "observation_space": space_card(self.observation_space),
             "action_space": space_card(self.action_space),
             "extras": {

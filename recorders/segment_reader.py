@@ -8,6 +8,7 @@ import numpy as np
 from .chunks import chunk_span, decode, field_of, index_bytes
 from .episode import Episode
 from .journal import Event, parse_events
+from .journal_index import index_events, journal_tails
 from .layout import CAPACITY, DATA, FORMAT, META, SEALED, VERSION, Field, RecordingError
 from .storage import Storage, each
 from .tail import decode_tail, small_fields
@@ -82,8 +83,8 @@ class SegmentReader:
         before = self.rows, len(self._ends)
         try:
             events = parse_events(journal)
-            self._ends, self._open, self.rows = _index(events)
-            self._tails = _tails(events)
+            self._ends, self._open, self.rows = index_events(events)
+            self._tails = journal_tails(events)
         except (KeyError, TypeError, ValueError) as error:
             raise self._senseless(error) from None
         if not 0 <= self.rows <= self._limit:
@@ -273,35 +274,3 @@ def _checked_attributes(place: str, card: Any) -> dict[str, Any]:
     if not isinstance(version, int) or version > VERSION:
         raise RecordingError(f"{place} has version {version!r}, this program reads up to {VERSION}; update foreframe")
     return meta
-
-
-def _tails(events: list[Event]) -> list[tuple[int, int, Event]]:
-    """(first row, row after the last, event) of all events that hold rows of small fields."""
-    found, before = [], 0
-    for event in events:
-        if event["event"] == "flush":
-            if "tail" in event:
-                found.append((before, int(event["rows"]), event))
-            before = int(event["rows"])
-    return found
-
-
-def _index(events: list[Event]) -> tuple[list[tuple[Event, Event]], Event | None, int]:
-    """(begin, end) of finished episodes, the begin of a cut one if any of it is left, and rows in all."""
-    ends: list[tuple[Event, Event]] = []
-    begin, rows, finished = None, 0, 0
-    for event in events:
-        if event["event"] == "begin":
-            begin = event
-        elif event["event"] == "flush":
-            if not isinstance(event["rows"], int) or event["rows"] < rows:
-                raise ValueError(f"it counts {event['rows']!r} rows after {rows}")
-            rows = event["rows"]
-        elif event["event"] == "end" and begin is not None:
-            if not finished <= begin["start"] < event["stop"]:
-                raise ValueError(f"episode {event['episode']} has rows {begin['start']} to {event['stop']}")
-            ends.append((begin, event))
-            begin, finished = None, int(event["stop"])
-    if begin is not None and rows - begin["start"] >= 2:
-        return ends, begin, rows
-    return ends, None, finished

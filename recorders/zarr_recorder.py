@@ -15,14 +15,13 @@ import numpy as np
 from . import notes
 from .background import BackgroundWriter
 from .block import Block
+from .collection import first_segment
 from .lane import EndedEpisode, Lane
-from .layout import FORMAT, VERSION, RecordingError, alike, commit_rows, describe
+from .layout import RecordingError, alike, commit_rows, describe
 from .leftovers import RepairReport, finish_segment, repair_storage
 from .recorder import RecorderStats
-from .recording import first_segment
 from .schema import Extra, Schema
 from .segment_writer import SegmentWriter
-from .software import machine, versions
 from .spaces import Space
 from .storage import storage_at
 
@@ -86,7 +85,7 @@ class ZarrRecorder:
         try:
             repair_storage(self.storage, progress=False, seal=seal, alone=self.storage.locks and not shared)
             self._check_collection()
-            attributes = self._attributes(meta or {}, lanes)
+            attributes = {**notes.plain(meta or {}, "meta"), **self.schema.attributes(), "lanes": lanes}
             self._lanes = [self._open_lane(attributes, lane, fsync) for lane in range(lanes)]
         except OSError as error:
             self._lock.release()
@@ -229,19 +228,6 @@ class ZarrRecorder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-    def _attributes(self, meta: Mapping[str, Any], lanes: int) -> dict[str, Any]:
-        return {
-            **notes.plain(meta, "meta"),
-            **self.schema.card(),
-            "format": FORMAT,
-            "version": VERSION,
-            "created": round(time.time(), 3),
-            "software": versions(),
-            "machine": machine(),
-            "process": os.getpid(),
-            "lanes": lanes,
-        }
 
     def _check_collection(self) -> None:
         """Refuse to add rows of another kind to a collection."""
