@@ -11,11 +11,13 @@ import numcodecs
 import numpy as np
 import pytest
 import zarr
+from gymnasium import spaces
 from recorder_suite import EXTRAS, FIVE, PICTURES, check, pictures, write
 
 from recorders import BusyError, RecordingError, ZarrRecorder, open_recording
 from recorders.integrity import problems
 from recorders.journal import encode_line
+from recorders.spaces import to_rows
 from recorders.storage import LocalStorage
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -356,3 +358,31 @@ def test_adding_waits_when_the_queue_is_full_and_says_so(tmp_path):
     assert stats.waits > 0
     assert stats.waited_s > 0
     assert stats.rows - stats.committed_rows <= 3 * 32
+
+
+@pytest.mark.parametrize("name", ["frames", "meta", "observation", "lane"])
+def test_an_extra_cannot_take_a_name_that_a_reader_means_otherwise(tmp_path, name):
+    with pytest.raises(RecordingError, match=f"rename the extras .*{name}"):
+        ZarrRecorder(tmp_path, FIVE, FIVE, extras={name: "float32"})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("\ud800", "cannot be recorded as UTF-8"), ("é" * 140_000, "has 280000 bytes of text")]
+)
+def test_text_that_could_not_be_read_again_is_refused_at_once(tmp_path, text, message):
+    with ZarrRecorder(tmp_path, FIVE, FIVE, extras={"note": "string"}) as recorder:
+        recorder.begin()
+        for _ in range(1100):
+            recorder.add(0, 0, 0.0, False, False, note="x")
+        with pytest.raises(RecordingError, match=message):
+            recorder.add(0, 0, 0.0, False, False, note=text)
+        recorder.end(0)
+    assert open_recording(tmp_path).read(0).extras["note"].tolist() == ["x"] * 1100
+
+
+def test_integers_that_would_change_their_sign_are_refused():
+    signed, unsigned = spaces.Box(-128, 127, (2,), np.int8), spaces.Box(0, 2**63, (1,), np.uint64)
+    for space, value in ((signed, np.array([200, 1], np.uint8)), (unsigned, np.array([-1]))):
+        with pytest.raises(RecordingError, match="would be altered"):
+            to_rows("observation", space, value)
+    assert to_rows("o", signed, np.array([100, 1], np.uint8))["o"].tolist() == [100, 1]
