@@ -67,7 +67,9 @@ class Lane:
             raise RecordingError("an episode is open: call end before begin")
         if self.rows >= CAPACITY:
             raise RecordingError(f"a segment holds {CAPACITY} rows: close this recorder and open another one")
-        kept = {name: np.asarray(array) for name, array in arrays.items()}
+        kept: dict[str, np.ndarray] = {}
+        for name, array in arrays.items():
+            notes.split(np.asarray(array), name, kept)
         noted = None if options is None else notes.split(options, "options", kept)
         event: dict[str, Any] = {"episode": self.episodes, "seed": None if seed is None else int(seed),
                                  "time": round(time.time(), 3), "options": noted}  # fmt: skip

@@ -54,7 +54,7 @@ def _drop_chunks(storage: Storage, name: str) -> None:
 def _seal_field(storage: Storage, reader: SegmentReader, name: str, field: Field) -> list[str]:
     """Write a field's shards and metadata; returns their names."""
     group = f"{reader.name}/{SEALED}"
-    per_shard = min(SHARD_CHUNKS, max(1, SHARD_BYTES // (field.chunk * field.row_bytes)))
+    per_shard = min(SHARD_CHUNKS, max(1, SHARD_BYTES // max(1, field.chunk * field.row_bytes)))
     sealed = Field(shape=field.shape, dtype=field.dtype, chunk=field.chunk, shard=per_shard)
     chunks = -(-reader.rows // field.chunk)
     written = []

@@ -191,7 +191,7 @@ def _number(value: Any) -> Any:
 def _bounds(card: Mapping[str, Any], key: str) -> np.ndarray:
     values = np.array(card[key], dtype=object).ravel()
     out = np.array([float(v) if isinstance(v, str) else v for v in values], card["dtype"])
-    return np.broadcast_to(out.reshape(card["shape"]) if out.size > 1 else out.reshape(()), card["shape"])
+    return np.broadcast_to(out.reshape(card["shape"]) if out.size != 1 else out.reshape(()), card["shape"])
 
 
 def _composite_card(space: Any) -> dict[str, Any]:
