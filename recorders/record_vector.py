@@ -25,8 +25,8 @@ class RecordVectorEpisodes(VectorWrapper):
     The last observation of an episode is recorded whichever way the mode hands it over, and steps that only reset
     are not. An environment's episodes after its first go on with its generator: they have no seed, and are replayed
     from the one that has. A first `reset` without a seed is given one. A vector that is not made of environments, as
-    `make_vec` gives for CartPole, has one generator for all; its seed is noted as `vector_seed`, and its episodes cannot
-    be replayed one by one.
+    `make_vec` gives for CartPole, has one generator for all; its seed is noted as `vector_seed`, and its episodes
+    cannot be replayed one by one.
 
     Args:
         env: what is recorded.
