@@ -2,9 +2,11 @@
 
 import json
 import os
+import shutil
 import struct
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import numcodecs
@@ -16,7 +18,7 @@ from recorder_suite import EXTRAS, FIVE, PICTURES, check, pictures, write
 
 from recorders import BusyError, RecordingError, ZarrRecorder, open_recording
 from recorders.integrity import problems
-from recorders.journal import encode_line
+from recorders.journal import JournalFile, encode_line
 from recorders.layout import Field
 from recorders.spaces import to_rows
 from recorders.storage import LocalStorage
@@ -453,3 +455,31 @@ def test_integers_that_would_change_their_sign_are_refused():
         with pytest.raises(RecordingError, match="would be altered"):
             to_rows("observation", space, value)
     assert to_rows("o", signed, np.array([100, 1], np.uint8))["o"].tolist() == [100, 1]
+
+
+def test_a_recording_that_is_removed_meanwhile_is_one_clear_error(tmp_path):
+    recorder = ZarrRecorder(tmp_path / "gone", PICTURES, FIVE, extras=EXTRAS)
+    write(recorder, 0, 3)
+    recorder.flush()
+    shutil.rmtree(tmp_path / "gone")
+    with pytest.raises(RecordingError, match="has been removed or moved away"):
+        write(recorder, 1, 3)
+    with pytest.raises(RecordingError):
+        recorder.close()
+
+
+def test_a_forked_child_does_not_keep_a_closed_journal_locked(tmp_path):
+    journal = JournalFile(tmp_path / "journal.jsonl")
+    with subprocess_that_sleeps(journal):
+        journal.close()
+        JournalFile(tmp_path / "journal.jsonl").close()
+
+
+@contextmanager
+def subprocess_that_sleeps(journal):
+    """A child that has inherited the open file, as a forked data loader does."""
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, pass_fds=[journal._fd])
+    try:
+        yield
+    finally:
+        child.communicate(b"\n", timeout=60)
