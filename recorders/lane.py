@@ -1,5 +1,6 @@
 """One stream of episodes, one after another, on its way into one segment."""
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -90,8 +91,11 @@ class Lane:
         if self.rows >= CAPACITY - 1:
             raise RecordingError(f"a segment holds {CAPACITY} rows: end the episode, close and open another recorder")
         row = self.schema.step_row(observation, action, reward, terminated, truncated, extras)
+        total = self._return + row["reward"]
+        if not math.isfinite(total):
+            raise RecordingError(f"with a reward of {reward!r} the episode's return is no finite number: scale rewards")
         self._steps += 1
-        self._return += row["reward"]
+        self._return = total
         self._terminated, self._truncated = row["terminated"], row["truncated"]
         return row
 

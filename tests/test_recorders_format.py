@@ -483,3 +483,13 @@ def subprocess_that_sleeps(journal):
         yield
     finally:
         child.communicate(b"\n", timeout=60)
+
+
+def test_a_return_that_no_number_holds_is_refused_at_the_step_that_brings_it(tmp_path):
+    with ZarrRecorder(tmp_path, FIVE, FIVE) as recorder:
+        recorder.begin()
+        recorder.add(0, 0, 1e308, False, False)
+        with pytest.raises(RecordingError, match="scale rewards"):
+            recorder.add(0, 0, 1e308, False, False)
+        recorder.end(0)
+    assert open_recording(tmp_path).episodes[0].return_ == 1e308
