@@ -15,6 +15,7 @@ _REASONS = {
     errno.EFBIG: "a file grew over the limit of this process: raise it (ulimit -f)",
     errno.EROFS: "the disk is read-only: make it writable",
     errno.EACCES: "permission was denied: make the folder writable",
+    errno.ENOENT: "what was recorded has been removed or moved away: record elsewhere",
     errno.EIO: "the disk reports an error: check it",
 }
 

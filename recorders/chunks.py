@@ -46,6 +46,8 @@ def decode(field: Field, data: bytes) -> np.ndarray:
             raise ValueError(f"it unpacks to {claimed} bytes of text, more than {MAX_CHUNK_BYTES}")
     elif claimed != expected:
         raise ValueError(f"it unpacks to {claimed} bytes instead of {expected}")
+    if not expected:
+        return field.zeros(field.chunk)  # numcodecs takes an empty frame for a damaged one
     try:
         raw = _ZSTD.decode(data)
         if not field.is_text:
@@ -125,6 +127,8 @@ def field_of(name: str, card: dict[str, Any]) -> tuple[Field, int]:
     chunk, shard = grid[0], 0
     if codecs[0]["name"] == "sharding_indexed":
         chunk = codecs[0]["configuration"]["chunk_shape"][0]
+        if not isinstance(chunk, int) or chunk < 1:
+            raise ValueError(f"{name} has shards of chunks of {chunk!r} rows")
         shard, rest = divmod(grid[0], chunk)
         codecs = codecs[0]["configuration"]["codecs"]
         if rest or shard > 1 << 20:

@@ -1,6 +1,8 @@
 """Random clips of a recording, for training: a map-style dataset that torch's DataLoader takes as it is."""
 
+import copy
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,7 +36,7 @@ class ClipDataset:
 
     def __init__(
         self,
-        recording: str | Recording | TrainingCache,
+        recording: str | Path | Recording | TrainingCache,
         *,
         steps: int,
         count: int,
@@ -43,11 +45,11 @@ class ClipDataset:
         episodes: Sequence[Episode] | None = None,
         extras: Sequence[str] = (),
     ) -> None:
-        source = open_recording(recording) if isinstance(recording, str) else recording
+        source = open_recording(recording) if isinstance(recording, str | Path) else recording
         if steps < 1 or count < 0 or start < 0:
             raise RecordingError(f"need steps >= 1, count >= 0 and start >= 0, got {steps}, {count} and {start}")
         self.steps, self.count, self.seed, self.start = steps, count, seed, start
-        self._source, self._extras = source, list(extras)
+        self._source, self._extras = copy.copy(source), list(extras)  # `refresh` counts the rows of `source` anew
         chosen = source.episodes if episodes is None else episodes
         fitting = [episode for episode in chosen if episode.steps >= steps]
         if not fitting:

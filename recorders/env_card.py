@@ -6,12 +6,12 @@ from typing import Any
 
 import gymnasium
 
-from .games import GameConfig, MissingGame, game_card, game_from_card, make_game
+from .games import GameConfig, MissingGame, game_card, game_from_card, make_game, register_atari
 from .layout import RecordingError
 
 WORLDS = "foreframe"
 """the one module that an environment's id in a recording may name"""
-_OF_OTHERS = ("vectorization_mode", "vector_kwargs", "num_envs", "render_mode")
+_OF_OTHERS = ("vectorization_mode", "vector_kwargs", "num_envs", "render_mode", "max_episode_steps")
 
 
 def env_card(env: gymnasium.Env[Any, Any] | gymnasium.vector.VectorEnv[Any, Any, Any]) -> dict[str, Any]:
@@ -74,6 +74,8 @@ def make_recorded_env(meta: Mapping[str, Any], **overrides: Any) -> gymnasium.En
         raise RecordingError("the recording does not say which environment it came from: hand one over") from None
     if special:
         raise RecordingError(f"{name} was recorded with {special}, which JSON cannot hold: make it so and hand it over")
+    if name.startswith("ALE/"):
+        register_atari(name)
     try:
         return gymnasium.make(_known_id(name), max_episode_steps=limit, disable_env_checker=True, **kwargs)
     except (gymnasium.error.Error, ModuleNotFoundError, TypeError) as error:

@@ -8,6 +8,7 @@ import numpy as np
 
 from . import notes
 from .journal import Event
+from .layout import RecordingError
 
 if TYPE_CHECKING:
     from .segment_reader import SegmentReader
@@ -60,12 +61,16 @@ class Episode:
         """The numpy arrays that were recorded with the episode; empty if there are none.
 
         Raises:
-            RecordingError: if they are damaged.
+            RecordingError: if they are damaged or missing.
         """
         if self._arrays is None or self._reader is None:
             return {}
-        reader = self._reader
-        return notes.unpack(self._arrays, reader.storage.read(f"{reader.name}/{self._arrays}"))
+        reader, name = self._reader, notes.check_arrays_name(self._arrays)
+        try:
+            data = reader.storage.read(f"{reader.name}/{name}")
+        except FileNotFoundError:
+            raise RecordingError(f"{name} is missing: {reader.place} is damaged or not copied whole") from None
+        return notes.unpack(f"{reader.place}/{name}", data)
 
     def options(self) -> dict[str, Any] | None:
         """What the environment was reset with besides the seed, numpy arrays included.

@@ -139,14 +139,19 @@ class _Game(gymnasium.Wrapper, RecordConstructorArgs):
 
 def _make(config: GameConfig, render_mode: str | None) -> gymnasium.Env[Any, Any]:
     if config.id.startswith("ALE/"):
-        _register_atari(config.id)
+        register_atari(config.id)
     try:
         return gymnasium.make(config.id, render_mode=render_mode, **config.kwargs)
     except (gymnasium.error.UnregisteredEnv, gymnasium.error.NamespaceNotFound, ModuleNotFoundError) as error:
         raise MissingGame(_unknown(config.id, error)) from None
 
 
-def _register_atari(id: str) -> None:
+def register_atari(id: str) -> None:
+    """Make Atari's games known to Gymnasium.
+
+    Raises:
+        MissingGame: if ale-py is not installed.
+    """
     try:
         ale_py = importlib.import_module("ale_py")
     except ImportError:

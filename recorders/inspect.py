@@ -36,7 +36,8 @@ def summary(recording: Recording) -> list[str]:
     """What a recording is, in a few lines."""
     episodes, meta = recording.episodes, recording.meta
     steps = sum(episode.steps for episode in episodes)
-    names = [(meta.get(card) or {}).get(key) for card, key in (("world", "name"), ("game", "id"), ("env", "id"))]
+    cards = [(meta.get(card) or {}, key) for card, key in (("world", "name"), ("game", "id"), ("env", "id"))]
+    names = [card.get(key) if isinstance(card, dict) else str(card) for card, key in cards]
     what = next(filter(None, names), "unknown origin")
     unfinished = sum(episode.unfinished for episode in episodes)
     sealed = sum(segment.sealed for segment in recording.segments)

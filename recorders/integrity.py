@@ -15,8 +15,8 @@ from .segment_reader import SegmentReader
 def problems(recording: Recording, progress: bool = True) -> list[str]:
     """Everything that is missing, damaged or contradicts itself; empty for a recording in order.
 
-    Every chunk of every field is unpacked, which compares it with its checksum; journals are read to their end;
-    returns are added up again.
+    Every chunk of every field is unpacked, which compares it with its checksum, and so are the episodes' own arrays;
+    journals are read to their end; returns are added up again.
 
     Args:
         recording: what to look at.
@@ -49,6 +49,11 @@ def _journal_problems(segment: SegmentReader) -> Iterator[str]:
 
 
 def _episode_problems(recording: Recording, episode: Episode) -> Iterator[str]:
+    try:
+        episode.arrays()
+        episode.options()
+    except RecordingError as error:
+        yield f"{episode.id}: {error}"
     rows = slice(episode.start, episode.stop - 1)
     total = float(recording.rewards[rows].sum(dtype=np.float64))
     if not np.isclose(total, episode.return_, rtol=1e-6, atol=1e-6):

@@ -69,6 +69,8 @@ class JournalFile:
             OSError: if the disk is full or gone; the journal is then as before.
         """
         line = encode_line(event)
+        if not os.fstat(self._fd).st_nlink:
+            raise OSError(errno.ENOENT, "the journal was removed while it was written")
         try:
             if os.write(self._fd, line) != len(line):
                 raise OSError(errno.ENOSPC, "a journal line could not be written whole")
@@ -82,6 +84,7 @@ class JournalFile:
     def close(self) -> None:
         """Close the file; closing twice is harmless."""
         if self._fd >= 0:
+            fcntl.flock(self._fd, fcntl.LOCK_UN)  # a forked child may hold the file open, and with it the lock
             os.close(self._fd)
         self._fd = -1
 

@@ -1,5 +1,6 @@
 """One stream of episodes, one after another, on its way into one segment."""
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -67,7 +68,9 @@ class Lane:
             raise RecordingError("an episode is open: call end before begin")
         if self.rows >= CAPACITY:
             raise RecordingError(f"a segment holds {CAPACITY} rows: close this recorder and open another one")
-        kept = {name: np.asarray(array) for name, array in arrays.items()}
+        kept: dict[str, np.ndarray] = {}
+        for name, array in arrays.items():
+            notes.split(np.asarray(array), name, kept)
         noted = None if options is None else notes.split(options, "options", kept)
         event: dict[str, Any] = {"episode": self.episodes, "seed": None if seed is None else int(seed),
                                  "time": round(time.time(), 3), "options": noted}  # fmt: skip
@@ -88,8 +91,11 @@ class Lane:
         if self.rows >= CAPACITY - 1:
             raise RecordingError(f"a segment holds {CAPACITY} rows: end the episode, close and open another recorder")
         row = self.schema.step_row(observation, action, reward, terminated, truncated, extras)
+        total = self._return + row["reward"]
+        if not math.isfinite(total):
+            raise RecordingError(f"with a reward of {reward!r} the episode's return is no finite number: scale rewards")
         self._steps += 1
-        self._return += row["reward"]
+        self._return = total
         self._terminated, self._truncated = row["terminated"], row["truncated"]
         return row
 

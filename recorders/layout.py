@@ -34,6 +34,8 @@ COMMIT_ROWS = 32
 """rows between two commits, at most"""
 SHARD_CHUNKS = 64
 MAX_CHUNK_BYTES = 1 << 28
+MAX_TEXT_BYTES = MAX_CHUNK_BYTES // 1024 - 8
+"""of a row, so that a chunk of 1024 rows, each with its length, can be read again"""
 TEXT = "string"
 DTYPES = ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16", "float32",
           "float64", TEXT)  # fmt: skip

@@ -30,6 +30,8 @@ def split(value: Any, name: str, arrays: dict[str, np.ndarray]) -> Any:
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, Mapping):
+        if wrong := [key for key in value if not isinstance(key, str) or key == _REFERENCE]:
+            raise RecordingError(f"{name} cannot be noted: keys are text other than {_REFERENCE}, got {wrong[0]!r}")
         return {str(key): split(part, f"{name}.{key}", arrays) for key, part in value.items()}
     if isinstance(value, list | tuple):
         return [split(part, f"{name}.{place}", arrays) for place, part in enumerate(value)]
@@ -40,10 +42,17 @@ def split(value: Any, name: str, arrays: dict[str, np.ndarray]) -> Any:
 
 
 def join(value: Any, arrays: Mapping[str, np.ndarray]) -> Any:
-    """Inverse of `split`, but for tuples, which come back as lists."""
+    """Inverse of `split`, but for tuples, which come back as lists.
+
+    Raises:
+        RecordingError: if an array that is referred to is not there.
+    """
     if isinstance(value, dict):
         if value.keys() == {_REFERENCE}:
-            return arrays[value[_REFERENCE]]
+            name = value[_REFERENCE]
+            if not isinstance(name, str) or name not in arrays:
+                raise RecordingError(f"notes refer to an array {name!r}, there are {sorted(arrays)}")
+            return arrays[name]
         return {key: join(part, arrays) for key, part in value.items()}
     return [join(part, arrays) for part in value] if isinstance(value, list) else value
 
@@ -73,6 +82,17 @@ def arrays_name(number: int) -> str:
     return f"{ARRAYS}/{number:06d}.npz"
 
 
+def check_arrays_name(name: Any) -> str:
+    """The name, if arrays may lie there.
+
+    Raises:
+        RecordingError: if it is no name that `arrays_name` gives.
+    """
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise RecordingError(f"an episode's arrays lie in {ARRAYS}/000000.npz and so on, not in {name!r}")
+    return name
+
+
 def pack(arrays: Mapping[str, np.ndarray]) -> bytes:
     """Arrays as the bytes of an npz file."""
     file = io.BytesIO()
@@ -87,10 +107,8 @@ def unpack(name: str, data: bytes) -> dict[str, np.ndarray]:
     """Inverse of `pack`.
 
     Raises:
-        RecordingError: if the name or the bytes are not of that kind, or would take more than 2 GiB.
+        RecordingError: if the bytes are not of that kind, or would take more than 2 GiB.
     """
-    if not _NAME.fullmatch(name):
-        raise RecordingError(f"an episode's arrays lie in {ARRAYS}/000000.npz and so on, not in {name!r}")
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             size = sum(entry.file_size for entry in archive.infolist())
@@ -98,7 +116,7 @@ def unpack(name: str, data: bytes) -> dict[str, np.ndarray]:
                 raise RecordingError(f"{name} would unpack to {size} bytes, more than {MAX_ARRAYS_BYTES}: not read")
         with np.load(io.BytesIO(data), allow_pickle=False) as stored:
             return {key: stored[key] for key in stored.files}
-    except (zipfile.BadZipFile, ValueError, OSError, EOFError) as error:
-        if isinstance(error, RecordingError):
-            raise
+    except RecordingError:
+        raise
+    except Exception as error:  # zipfile, zlib and numpy have a dozen kinds for it
         raise RecordingError(f"{name} is damaged ({error}); restore it from a copy") from None

@@ -20,6 +20,7 @@ STEP_EXTRAS = {
     "actor": Extra("uint8", description="place in `behaviours` of who acted"),
     "latency_ms": Extra("float32", unit="ms", description="how long env.step took"),
 }
+LOST = "a step of this episode could not be recorded and the rest would not fit it: reset begins another one"
 
 
 class RecordEpisodes(gymnasium.Wrapper, RecordConstructorArgs):
@@ -29,6 +30,7 @@ class RecordEpisodes(gymnasium.Wrapper, RecordConstructorArgs):
 
     Nothing is changed on the way, but for one thing: a first `reset` without a seed is given one, so that the
     recording can be replayed. An episode that is left by `reset` or `close` before its end is recorded with `cut`.
+    When a step cannot be recorded, its episode takes no more: what is recorded is what happened, up to there.
 
     Args:
         env: what is recorded.
@@ -61,11 +63,12 @@ class RecordEpisodes(gymnasium.Wrapper, RecordConstructorArgs):
         self.actor = 0
         self.recorder = open_recorder(recorder, env, infos, actors, meta, options)
         self._observation: Any = None
-        self._open = self._seeded = False
+        self._open = self._seeded = self._lost = False
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin an episode, in the environment and in the recording."""
         self._cut()
+        self._lost = False
         if seed is None and not self._seeded:
             seed = fresh_seed()
         self._seeded = True
@@ -76,11 +79,15 @@ class RecordEpisodes(gymnasium.Wrapper, RecordConstructorArgs):
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """One step, in the environment and in the recording."""
+        if self._lost:
+            raise RecordingError(LOST)
         taken, before = copy.deepcopy(action), time.perf_counter()
         observation, reward, terminated, truncated, info = self.env.step(action)
         latency_ms = 1000 * (time.perf_counter() - before)
+        self._lost = True  # until it is recorded; the environment has gone on
         values = {name: step_value(name, self.actor, latency_ms, info) for name in self.recorder.extras}
         self.recorder.add(self._observation, taken, float(reward), terminated, truncated, **values)
+        self._lost = False
         self._observation = copy.deepcopy(observation)
         if terminated or truncated:
             self.recorder.end(self._observation, wait=False)

@@ -8,11 +8,11 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv, VectorWrapper
 from gymnasium.vector.utils import iterate
 
 from .layout import RecordingError
-from .record_episodes import fresh_seed, open_recorder, step_value
+from .record_episodes import LOST, fresh_seed, open_recorder, step_value
 from .recorder import Recorder
 from .schema import Extra
 
@@ -24,7 +24,9 @@ class RecordVectorEpisodes(VectorWrapper):
 
     The last observation of an episode is recorded whichever way the mode hands it over, and steps that only reset
     are not. An environment's episodes after its first go on with its generator: they have no seed, and are replayed
-    from the one that has. A first `reset` without a seed is given one.
+    from the one that has. A first `reset` without a seed is given one. A vector that is not made of environments, as
+    `make_vec` gives for CartPole, has one generator for all; its seed is noted as `vector_seed`, and its episodes
+    cannot be replayed one by one.
 
     Args:
         env: what is recorded.
@@ -56,7 +58,7 @@ class RecordVectorEpisodes(VectorWrapper):
         self.recorder = open_recorder(recorder, env, infos, actors, meta, options)
         self._observations: list[Any] = [None] * self.num_envs
         self._open = np.zeros(self.num_envs, bool)
-        self._seeded = False
+        self._seeded = self._lost = False
 
     def reset(
         self, *, seed: Any = None, options: dict[str, Any] | None = None
@@ -68,26 +70,29 @@ class RecordVectorEpisodes(VectorWrapper):
             options: passed on.
         """
         if seed is None and not self._seeded:
-            first = fresh_seed() >> 1
-            seed = [first + place for place in range(self.num_envs)]
+            seed = fresh_seed() >> 1  # a number, which every vector takes
         self._seeded = True
         mask = np.ones(self.num_envs, bool)
         if options and "reset_mask" in options:
             mask = np.array(options["reset_mask"], bool)
+        self._lost = self._lost and not mask.all()
         noted = {key: value for key, value in (options or {}).items() if key != "reset_mask"} or None
         observations, info = self.env.reset(seed=seed, options=options)
-        seeds = list(seed) if isinstance(seed, Sequence) else [_seed_of(seed, i) for i in range(self.num_envs)]
+        seeds, shared = self._seeds(seed)
         for place, observation in enumerate(self._each(self.env.observation_space, observations)):
             if mask[place]:
                 self._cut(place)
-                self._begin(place, observation, seeds[place], noted)
+                self._begin(place, observation, seeds[place], noted, **shared)
         return observations, info
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """One step of all environments."""
+        if self._lost:
+            raise RecordingError(LOST)
         taken, before = self._each(self.env.action_space, actions), time.perf_counter()
         observations, rewards, terminations, truncations, infos = self.env.step(actions)
         latency_ms = 1000 * (time.perf_counter() - before)
+        self._lost = True  # until all of it is recorded; the environments have gone on
         for place, observation in enumerate(self._each(self.env.observation_space, observations)):
             if not self._open[place]:
                 if self.mode == AutoresetMode.NEXT_STEP:
@@ -106,6 +111,7 @@ class RecordVectorEpisodes(VectorWrapper):
                 self._open[place] = False
             if same_step:
                 self._begin(place, observation)
+        self._lost = False
         return observations, rewards, terminations, truncations, infos
 
     def close(self, **kwargs: Any) -> None:
@@ -115,9 +121,17 @@ class RecordVectorEpisodes(VectorWrapper):
         self.recorder.close()
         super().close(**kwargs)
 
-    def _begin(self, place: int, observation: Any, seed: int | None = None, options: Any = None) -> None:
-        self.recorder.begin(lane=place, seed=seed, options=options)
+    def _begin(self, place: int, observation: Any, seed: int | None = None, options: Any = None, **notes: Any) -> None:
+        self.recorder.begin(lane=place, seed=seed, options=options, **notes)
         self._observations[place], self._open[place] = observation, True
+
+    def _seeds(self, seed: Any) -> tuple[list[int | None], dict[str, Any]]:
+        """What each environment is seeded with, as far as is known, and what else to note of it."""
+        if isinstance(seed, Sequence):
+            return list(seed), {}
+        if seed is None or isinstance(self.unwrapped, SyncVectorEnv | AsyncVectorEnv):
+            return [None if seed is None else seed + place for place in range(self.num_envs)], {}
+        return [None] * self.num_envs, {"vector_seed": seed}
 
     def _cut(self, place: int) -> None:
         if self._open[place]:
@@ -130,10 +144,6 @@ class RecordVectorEpisodes(VectorWrapper):
 
     def _info_of(self, infos: Mapping[str, Any], place: int) -> dict[str, Any]:
         """What the infos say of one environment."""
-        there = [name for name in self.recorder.extras if name in infos and infos[f"_{name}"][place]]
+        there = [name for name in self.recorder.extras
+                 if name in infos and (f"_{name}" not in infos or infos[f"_{name}"][place])]  # fmt: skip
         return {name: infos[name][place] for name in there}
-
-
-def _seed_of(seed: int | None, place: int) -> int | None:
-    """What a vector seeds its environments with when it is given one number."""
-    return None if seed is None else seed + place

@@ -61,13 +61,16 @@ class ReplayConfig(Command):
 
 def replay_all(recording: Recording, episodes: list[Episode], env: gymnasium.Env[Any, Any]) -> list[Replay]:
     """Simulate episodes anew, with a progress bar; one that cannot be is told of and left out."""
-    replays = []
+    replays: list[Replay] = []
+    after: Episode | None = None
     with tqdm(total=sum(episode.steps for episode in episodes), desc="replaying", unit="step") as bar:
         for episode in episodes:
             try:
-                replays.append(resimulate(recording, episode, env, bar.update))
+                replays.append(resimulate(recording, episode, env, bar.update, after))
+                after = None if replays[-1].difference else episode
             except RecordingError as error:
                 bar.write(f"not replayed: {error}")
+                after = None
     return replays
 
 

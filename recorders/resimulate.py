@@ -11,7 +11,7 @@ from .clip import Clip
 from .episode import Episode
 from .layout import RecordingError
 from .recording import Recording
-from .spaces import value_at, values_equal
+from .spaces import to_rows, value_at, values_equal
 
 
 @dataclass
@@ -54,6 +54,7 @@ def resimulate(
     episode: Episode,
     env: gymnasium.Env[Any, Any],
     progress: Callable[[int], object] = lambda steps: None,
+    after: Episode | None = None,
 ) -> Replay:
     """Step the environment through an episode, compare everything, and stop at the first difference.
 
@@ -62,11 +63,12 @@ def resimulate(
         episode: which one.
         env: of the kind that was recorded.
         progress: told how many more steps have been compared, now and then.
+        after: the episode that `env` has just lived through to its end; neither it nor those before are lived again.
 
     Raises:
         RecordingError: if the recording cannot say how the episode began.
     """
-    if (difference := _walk_in(recording, episode, env)) is not None:
+    if (difference := _walk_in(recording, episode, env, after)) is not None:
         return Replay(episode, 0, difference)
     steps = 0
     for clip in _pieces(recording, episode):
@@ -117,16 +119,19 @@ def lead_in(recording: Recording, episode: Episode) -> list[Episode]:
     return chain
 
 
-def _walk_in(recording: Recording, episode: Episode, env: gymnasium.Env[Any, Any]) -> Difference | None:
-    """Go through what came before, reset, and compare the first observation."""
-    for earlier in lead_in(recording, episode):
+def _walk_in(recording: Recording, episode: Episode, env: gymnasium.Env[Any, Any],
+             after: Episode | None = None) -> Difference | None:  # fmt: skip
+    """Go through what came before, but for what comes up to `after`, reset, and compare the first observation."""
+    chain = lead_in(recording, episode)
+    done = next((place for place, it in enumerate(chain, 1) if after is not None and it.id == after.id), 0)
+    for earlier in chain[done:]:
         env.reset(seed=earlier.seed, options=earlier.options())
         for clip in _pieces(recording, earlier):
             for t in range(len(clip)):
                 env.step(_action(recording, clip, t))
     observation, _ = env.reset(seed=episode.seed, options=episode.options())
     recorded = value_at(recording.observation_space, recording.read(episode, 0, 0).observations, 0)
-    return None if values_equal(recorded, observation) else Difference(-1, "observation", recorded, observation)
+    return None if _same(recording, recorded, observation) else Difference(-1, "observation", recorded, observation)
 
 
 def _step(recording: Recording, clip: Clip, t: int, env: gymnasium.Env[Any, Any]) -> Difference | None:
@@ -134,7 +139,7 @@ def _step(recording: Recording, clip: Clip, t: int, env: gymnasium.Env[Any, Any]
     observation, reward, terminated, truncated, _ = env.step(_action(recording, clip, t))
     recorded = value_at(recording.observation_space, clip.observations, t + 1)
     number = clip.start + t
-    if not values_equal(recorded, observation):
+    if not _same(recording, recorded, observation):
         return Difference(number, "observation", recorded, observation)
     precision = clip.rewards.dtype.type  # float32 before version 1
     for what, was, found in (
@@ -145,6 +150,17 @@ def _step(recording: Recording, clip: Clip, t: int, env: gymnasium.Env[Any, Any]
         if was != found:
             return Difference(number, what, was, found)
     return None
+
+
+def _same(recording: Recording, recorded: Any, found: Any) -> bool:
+    """Whether an observation would be recorded as this one was: environments may return float64 in a float32 space."""
+    if values_equal(recorded, found):
+        return True
+    try:
+        rows = [to_rows("observation", recording.observation_space, value) for value in (recorded, found)]
+    except RecordingError:
+        return False
+    return values_equal(*({name: np.asarray(value) for name, value in row.items()} for row in rows))
 
 
 def _action(recording: Recording, clip: Clip, t: int) -> Any:

@@ -11,9 +11,9 @@ import numpy as np
 from .layout import FORMAT, FRAMES, OUTCOME, TEXT, VERSION, Field, RecordingError
 from .preprocess import is_picture
 from .software import machine, versions
-from .spaces import Space, space_card, space_fields, to_rows
+from .spaces import Space, as_text, space_card, space_fields, to_rows
 
-RESERVED = ("observation", "action", "lane")
+RESERVED = ("observation", "action", FRAMES, "lane", "meta")
 
 
 @dataclass
@@ -57,7 +57,7 @@ class Schema:
             **{name: Field(shape=(), dtype=dtype) for name, dtype in OUTCOME.items()},
         }
         if taken := sorted(self.extras.keys() & {*self.fields, *RESERVED}):
-            raise RecordingError(f"rename the extras {taken}: every recording has {sorted(self.fields)}")
+            raise RecordingError(f"rename the extras {taken}: every recording has {sorted({*self.fields, *RESERVED})}")
         for name, extra in self.extras.items():
             if not name.replace("_", "a").isalnum():
                 raise RecordingError(f"names of extras are letters, digits and _, got {name!r}")
@@ -116,9 +116,7 @@ class Schema:
     def _extra(self, name: str, value: Any) -> Any:
         field = self.fields[name]
         if field.is_text:
-            if not isinstance(value, str):
-                raise RecordingError(f"the extra {name} is text, got {value!r}")
-            return str(value)
+            return as_text(f"the extra {name}", value)
         if field.dtype[0] == "f" and not field.shape and isinstance(value, float):
             return value
         given = np.asarray(value)

@@ -56,7 +56,7 @@ def _drop_chunks(storage: Storage, name: str) -> None:
 def _seal_field(reader: SegmentReader, name: str) -> list[str]:
     """Write a field's shards and metadata; returns their names."""
     storage, group, field = reader.storage, f"{reader.name}/{SEALED}", reader.fields[name]
-    per_shard = min(SHARD_CHUNKS, max(1, SHARD_BYTES // (field.chunk * field.row_bytes)))
+    per_shard = min(SHARD_CHUNKS, max(1, SHARD_BYTES // max(1, field.chunk * field.row_bytes)))
     sealed = Field(shape=field.shape, dtype=field.dtype, chunk=field.chunk, shard=per_shard)
     chunks = -(-reader.rows // field.chunk)
     written = []

@@ -9,7 +9,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from .layout import TEXT, Field, RecordingError
+from .layout import MAX_TEXT_BYTES, TEXT, Field, RecordingError
 
 Space = gymnasium.Space[Any]
 _ARRAYS = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
@@ -75,12 +75,27 @@ def to_rows(name: str, space: Space, value: Any) -> dict[str, Any]:
     if isinstance(space, _ARRAYS):
         return {name: _exact(name, space, value)}
     if isinstance(space, spaces.Text):
-        if not isinstance(value, str):
-            raise RecordingError(f"{name} is text, got {value!r}")
-        return {name: str(value)}
+        return {name: as_text(name, value)}
     if not space.contains(value):
         raise RecordingError(f"{name} must be in {space}, got {value!r}")
-    return {name: json.dumps(space.to_jsonable([value]))}
+    return {name: as_text(name, json.dumps(space.to_jsonable([value])))}
+
+
+def as_text(name: str, value: Any) -> str:
+    """A row of text, if a chunk of such rows can be read again.
+
+    Raises:
+        RecordingError: if it is no text, cannot be UTF-8, or is too long.
+    """
+    if not isinstance(value, str):
+        raise RecordingError(f"{name} is text, got {value!r}")
+    try:
+        size = len(value.encode())
+    except UnicodeEncodeError as error:
+        raise RecordingError(f"{name} cannot be recorded as UTF-8: {error}") from None
+    if size > MAX_TEXT_BYTES:
+        raise RecordingError(f"{name} has {size} bytes of text, more than {MAX_TEXT_BYTES} in a row: keep it in a file")
+    return str(value)
 
 
 def from_rows(name: str, space: Space, rows: Mapping[str, np.ndarray]) -> Any:
@@ -152,7 +167,8 @@ def _exact(name: str, space: Space, value: Any) -> Any:
         raise RecordingError(f"{expected}, got {given.dtype} {list(given.shape)}")
     with np.errstate(all="ignore"):
         taken = given.astype(dtype)
-        if not np.array_equal(taken.astype(given.dtype), given, equal_nan=_inexact(given)):
+        wrapped = given.dtype.kind != "b" and dtype.kind != "b" and ((taken < 0) != (given < 0)).any()
+        if wrapped or not np.array_equal(taken.astype(given.dtype), given, equal_nan=_inexact(given)):
             raise RecordingError(f"{expected}; {given.dtype} {value!r} would be altered: convert it before stepping")
     if isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
         first, count = space.start, space.n if isinstance(space, spaces.Discrete) else space.nvec
@@ -175,7 +191,7 @@ def _number(value: Any) -> Any:
 def _bounds(card: Mapping[str, Any], key: str) -> np.ndarray:
     values = np.array(card[key], dtype=object).ravel()
     out = np.array([float(v) if isinstance(v, str) else v for v in values], card["dtype"])
-    return np.broadcast_to(out.reshape(card["shape"]) if out.size > 1 else out.reshape(()), card["shape"])
+    return np.broadcast_to(out.reshape(card["shape"]) if out.size != 1 else out.reshape(()), card["shape"])
 
 
 def _composite_card(space: Any) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import numcodecs  # type: ignore[import-untyped]
 import numpy as np
 
 from .chunks import content_size
-from .layout import COMMIT_ROWS, Field
+from .layout import COMMIT_ROWS, MAX_CHUNK_BYTES, Field
 
 _ZSTD = numcodecs.Zstd(level=1)
 
@@ -46,6 +46,8 @@ def decode_tail(event: Mapping[str, Any], rows: int, fields: Mapping[str, Field]
     """
     packed = base64.b64decode(event["tail"], validate=True)
     expected = rows * sum(field.row_bytes for field in fields.values() if not field.is_text)
+    if expected > MAX_CHUNK_BYTES:
+        raise ValueError(f"a journal line holds {rows} rows of {expected} bytes, more than {MAX_CHUNK_BYTES}")
     if content_size(packed) != expected:
         raise ValueError(f"a journal line unpacks to {content_size(packed)} bytes instead of {expected}")
     numbers, at = bytes(_ZSTD.decode(packed)), 0

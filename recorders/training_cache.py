@@ -5,6 +5,7 @@ import os
 import zlib
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -38,12 +39,8 @@ class TrainingCache:
         self._manifest = _read_manifest(self.folder)
         if self._manifest["of"] != _identity(recording):
             raise RecordingError(f"{folder} was built from another recording, or this one has grown: build it again")
-        try:
-            whole = self._mapped.shape == (len(recording), *recording.frame_shape)
-        except (OSError, ValueError):
-            whole = False
-        if not whole:
-            raise RecordingError(f"{self.folder / _FRAMES} is not whole: build it again")
+        self._shape = len(recording), *recording.frame_shape
+        self._mapped  # noqa: B018
 
     @staticmethod
     def build(recording: Recording, folder: str | Path, progress: bool = True) -> "TrainingCache":
@@ -65,14 +62,17 @@ class TrainingCache:
         shape = (len(recording), *recording.frame_shape)
         try:
             target.mkdir(parents=True, exist_ok=True)
-            (target / _MANIFEST).unlink(missing_ok=True)
-            frames = np.lib.format.open_memmap(target / _FRAMES, "w+", np.uint8, shape, version=(1, 0))
-            recording.load_frames(progress, frames)
-            frames.flush()
-            manifest = {"of": _identity(recording), "crc32": _checksums(frames)}
-            building = target / f"{_MANIFEST}.tmp"
-            building.write_text(json.dumps(manifest))
-            os.rename(building, target / _MANIFEST)
+            with TemporaryDirectory(prefix=".building-", dir=target) as own:  # others may be building, or reading
+                building = Path(own)
+                frames = np.lib.format.open_memmap(building / _FRAMES, "w+", np.uint8, shape, version=(1, 0))
+                _reserve(building / _FRAMES)
+                recording.load_frames(progress, frames)
+                frames.flush()
+                manifest = {"of": _identity(recording), "crc32": _checksums(frames)}
+                (building / _MANIFEST).write_text(json.dumps(manifest))
+                (target / _MANIFEST).unlink(missing_ok=True)
+                os.rename(building / _FRAMES, target / _FRAMES)
+                os.rename(building / _MANIFEST, target / _MANIFEST)
         except OSError as error:
             raise RecordingError(f"{folder} cannot be written: {error.strerror or error}") from error
         return TrainingCache(recording, folder)
@@ -121,10 +121,22 @@ class TrainingCache:
 
     @cached_property
     def _mapped(self) -> np.ndarray:
-        return np.load(self.folder / _FRAMES, mmap_mode="r")
+        try:
+            mapped: np.ndarray = np.load(self.folder / _FRAMES, mmap_mode="r")
+        except (OSError, ValueError):
+            mapped = np.empty(0)
+        if mapped.shape != self._shape or mapped.dtype != np.uint8:
+            raise RecordingError(f"{self.folder / _FRAMES} is not whole: build it again")
+        return mapped
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if key != "_mapped"}
+
+
+def _reserve(path: Path) -> None:
+    """Take a file's space on disk now: a full disk is an error here, while writing to mapped memory it is a SIGBUS."""
+    with open(path, "r+b") as file:
+        os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
 
 
 def _identity(recording: Recording) -> list[Any]:

@@ -1,10 +1,14 @@
 """Random clips for training, from a recording and from a cache of it."""
 
 import multiprocessing
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from gymnasium import spaces
+from test_recorders_disk import ROOT, mounted
 from torch.utils.data import DataLoader
 
 from recorders import ClipDataset, RecordingError, TrainingCache, ZarrRecorder, open_recording
@@ -128,3 +132,61 @@ def test_a_cache_of_something_else_is_refused(recording, tmp_path):
         recorder.end(frame(1))
     with pytest.raises(RecordingError, match="built from another recording"):
         TrainingCache(open_recording(tmp_path / "other"), tmp_path / "cache")
+
+
+def test_whoever_reads_a_cache_is_not_harmed_by_another_who_builds_it(recording, tmp_path, monkeypatch):
+    readers, open_memmap = [], np.lib.format.open_memmap
+
+    def open_late(file, mode="r+", *more, **options):
+        """Another process has built the cache since this one found none, and reads it."""
+        if mode == "w+" and not readers:
+            readers.append(None)
+            readers[0] = TrainingCache.build(recording, tmp_path, progress=False)
+        mapped = open_memmap(file, mode, *more, **options)
+        if mode == "w+" and readers[0]:
+            assert (readers[0].frames(0, 110) == recording.frames(0, 110)).all()
+        return mapped
+
+    monkeypatch.setattr(np.lib.format, "open_memmap", open_late)
+    TrainingCache.build(recording, tmp_path, progress=False).verify(progress=False)
+    readers[0].verify(progress=False)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["cache.json", "frames.npy"]
+
+
+def test_a_cache_that_does_not_fit_on_the_disk_is_one_clear_error(recording, tmp_path):
+    """Mapped memory that finds no space kills the process, so this has to be another one."""
+    with mounted(tmp_path / "small", "-t", "tmpfs", "-o", "size=20k", "none") as small:
+        code = (
+            "import sys; from recorders import *\n"
+            "try: TrainingCache.build(open_recording(sys.argv[1]), sys.argv[2], False)\n"
+            "except RecordingError as error: print(error)"
+        )
+        words = [sys.executable, "-c", code, recording.path, str(small / "cache")]
+        done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=120, check=True)
+        assert "cannot be written: No space left on device" in done.stdout
+        assert not list((small / "cache").iterdir())
+
+
+def test_clips_stay_the_same_while_their_recording_is_refreshed(tmp_path):
+    """Rows move when an earlier segment grows."""
+    with ZarrRecorder(tmp_path, spaces.Box(0, 255, SHAPE, np.uint8), spaces.Discrete(250), lanes=2) as recorder:
+        def episode(lane, first):
+            recorder.begin(lane=lane)
+            for t in range(first, first + 20):
+                recorder.add(frame(t), t, float(t), False, False, lane=lane)
+            recorder.end(frame(first + 20), lane=lane)
+
+        episode(0, 0)
+        episode(1, 100)
+        recording = open_recording(tmp_path)
+        dataset = ClipDataset(recording, steps=5, count=30)
+        before = [dataset[item] for item in range(30)]
+        episode(0, 200)
+        assert recording.refresh()
+        for item, clip in enumerate(before):
+            assert (clip["frames"][:-1, 0, 0, 0] == clip["action"]).all()
+            assert all((dataset[item][name] == value).all() for name, value in clip.items() if name != "row")
+
+
+def test_a_path_may_be_given_as_one(recording):
+    assert len(ClipDataset(Path(recording.path), steps=5, count=3)) == 3

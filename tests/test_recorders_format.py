@@ -2,22 +2,29 @@
 
 import json
 import os
+import shutil
 import struct
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import numcodecs
 import numpy as np
 import pytest
 import zarr
+from gymnasium import spaces
 from recorder_suite import EXTRAS, FIVE, PICTURES, check, pictures, write
 
 from recorders import BusyError, RecordingError, ZarrRecorder, open_recording
 from recorders.integrity import problems
-from recorders.journal import encode_line
+from recorders.journal import JournalFile, encode_line
+from recorders.layout import Field
+from recorders.spaces import to_rows
 from recorders.storage import LocalStorage
+from recorders.tail import decode_tail
 
+SHARDS_OF_NOTHING = [{"name": "sharding_indexed", "configuration": {"chunk_shape": [0, 20, 18, 3]}}]
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -225,11 +232,74 @@ def test_arrays_outside_of_the_segment_are_not_read(tmp_path):
     segment = record(tmp_path, [3])
     journal = segment / "journal.jsonl"
     events = [json.loads(line[9:]) for line in journal.read_text().splitlines()]
-    events[0]["arrays"] = "../../secret.npz"
-    journal.write_bytes(b"".join(map(encode_line, events)))
-    (tmp_path.parent / "secret.npz").write_bytes(b"")
-    with pytest.raises(RecordingError, match="lie in arrays"):
-        open_recording(tmp_path).episodes[0].arrays()
+    os.mkfifo(tmp_path.parent / "endless.npz")  # whoever opens it to read waits for ever
+    for name in ("../../endless.npz", "/dev/zero", "", 7):
+        events[0]["arrays"] = name
+        journal.write_bytes(b"".join(map(encode_line, events)))
+        with pytest.raises(RecordingError, match="lie in arrays"):
+            open_recording(tmp_path).episodes[0].arrays()
+
+
+def test_every_changed_byte_of_arrays_is_read_unchanged_or_refused(tmp_path):
+    with ZarrRecorder(tmp_path, PICTURES, FIVE) as recorder:
+        recorder.begin(arrays={"clip": np.arange(50)})
+        recorder.end(pictures(0, 1)[0])
+    file = tmp_path / recorder.segments[0] / "arrays/000000.npz"
+    whole, episode = file.read_bytes(), open_recording(tmp_path).episodes[0]
+    for place in range(len(whole)):
+        data = bytearray(whole)
+        data[place] ^= 16
+        file.write_bytes(data)
+        try:
+            found = episode.arrays()
+        except RecordingError:
+            continue
+        assert all((array == np.arange(50)).all() for array in found.values()), place
+    file.unlink()
+    with pytest.raises(RecordingError, match=r"arrays/000000\.npz is missing"):
+        episode.arrays()
+
+
+def test_a_note_that_refers_to_no_array_is_refused(tmp_path):
+    segment = record(tmp_path, [3])
+    journal = segment / "journal.jsonl"
+    events = [json.loads(line[9:]) for line in journal.read_text().splitlines()]
+    for name in ("gone", [1]):
+        events[0]["options"] = {"from": {"$array": name}}
+        journal.write_bytes(b"".join(map(encode_line, events)))
+        with pytest.raises(RecordingError, match="refer to an array"):
+            open_recording(tmp_path).episodes[0].options()
+
+
+@pytest.mark.parametrize("options", [{1: "a"}, {"$array": "a"}, {"in": {None: 1}}])
+def test_notes_that_json_would_alter_are_refused(tmp_path, options):
+    with ZarrRecorder(tmp_path, PICTURES, FIVE) as recorder, pytest.raises(RecordingError, match="keys are text"):
+        recorder.begin(options=options)
+
+
+def test_arrays_that_cannot_be_kept_leave_no_episode_open(tmp_path):
+    with ZarrRecorder(tmp_path, PICTURES, FIVE) as recorder:
+        with pytest.raises(RecordingError, match="array of objects"):
+            recorder.begin(arrays={"clip": np.array([None])})
+        recorder.begin()
+        recorder.end(pictures(0, 1)[0])
+    assert len(open_recording(tmp_path).episodes) == 1
+
+
+def test_a_bomb_in_a_journal_line_is_refused_before_it_is_unpacked():
+    fields = {"x": Field(shape=(64,), dtype="float64")}
+    with pytest.raises(ValueError, match="more than 268435456"):
+        decode_tail({"tail": ""}, 1 << 22, fields)
+
+
+def test_a_space_of_no_numbers_is_recorded(tmp_path):
+    space = spaces.Dict({"none": spaces.Box(0, 1, (0,)), "one": FIVE})
+    value = {"none": np.zeros(0, np.float32), "one": 3}
+    with ZarrRecorder(tmp_path, space, FIVE) as recorder:
+        recorder.begin()
+        recorder.add(value, 0, 0.0, True, False)
+        recorder.end(value)
+    assert open_recording(tmp_path).read(0).observations["none"].shape == (2, 0)
 
 
 def edit(file: Path, **values) -> None:
@@ -258,6 +328,7 @@ def edit(file: Path, **values) -> None:
         ("frames/", {"chunk_grid__configuration__chunk_shape": [32]}, "make no sense"),
         ("frames/", {"codecs": [{"name": "bytes"}, {"name": "gzip"}]}, "make no sense"),
         ("frames/", {"codecs": []}, "make no sense"),
+        ("frames/", {"codecs": SHARDS_OF_NOTHING}, "make no sense"),
         ("action/", {"shape": None}, "make no sense"),
     ],
 )
@@ -356,3 +427,69 @@ def test_adding_waits_when_the_queue_is_full_and_says_so(tmp_path):
     assert stats.waits > 0
     assert stats.waited_s > 0
     assert stats.rows - stats.committed_rows <= 3 * 32
+
+
+@pytest.mark.parametrize("name", ["frames", "meta", "observation", "lane"])
+def test_an_extra_cannot_take_a_name_that_a_reader_means_otherwise(tmp_path, name):
+    with pytest.raises(RecordingError, match=f"rename the extras .*{name}"):
+        ZarrRecorder(tmp_path, FIVE, FIVE, extras={name: "float32"})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("\ud800", "cannot be recorded as UTF-8"), ("é" * 140_000, "has 280000 bytes of text")]
+)
+def test_text_that_could_not_be_read_again_is_refused_at_once(tmp_path, text, message):
+    with ZarrRecorder(tmp_path, FIVE, FIVE, extras={"note": "string"}) as recorder:
+        recorder.begin()
+        for _ in range(1100):
+            recorder.add(0, 0, 0.0, False, False, note="x")
+        with pytest.raises(RecordingError, match=message):
+            recorder.add(0, 0, 0.0, False, False, note=text)
+        recorder.end(0)
+    assert open_recording(tmp_path).read(0).extras["note"].tolist() == ["x"] * 1100
+
+
+def test_integers_that_would_change_their_sign_are_refused():
+    signed, unsigned = spaces.Box(-128, 127, (2,), np.int8), spaces.Box(0, 2**63, (1,), np.uint64)
+    for space, value in ((signed, np.array([200, 1], np.uint8)), (unsigned, np.array([-1]))):
+        with pytest.raises(RecordingError, match="would be altered"):
+            to_rows("observation", space, value)
+    assert to_rows("o", signed, np.array([100, 1], np.uint8))["o"].tolist() == [100, 1]
+
+
+def test_a_recording_that_is_removed_meanwhile_is_one_clear_error(tmp_path):
+    recorder = ZarrRecorder(tmp_path / "gone", PICTURES, FIVE, extras=EXTRAS)
+    write(recorder, 0, 3)
+    recorder.flush()
+    shutil.rmtree(tmp_path / "gone")
+    with pytest.raises(RecordingError, match="has been removed or moved away"):
+        write(recorder, 1, 3)
+    with pytest.raises(RecordingError):
+        recorder.close()
+
+
+def test_a_forked_child_does_not_keep_a_closed_journal_locked(tmp_path):
+    journal = JournalFile(tmp_path / "journal.jsonl")
+    with subprocess_that_sleeps(journal):
+        journal.close()
+        JournalFile(tmp_path / "journal.jsonl").close()
+
+
+@contextmanager
+def subprocess_that_sleeps(journal):
+    """A child that has inherited the open file, as a forked data loader does."""
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, pass_fds=[journal._fd])
+    try:
+        yield
+    finally:
+        child.communicate(b"\n", timeout=60)
+
+
+def test_a_return_that_no_number_holds_is_refused_at_the_step_that_brings_it(tmp_path):
+    with ZarrRecorder(tmp_path, FIVE, FIVE) as recorder:
+        recorder.begin()
+        recorder.add(0, 0, 1e308, False, False)
+        with pytest.raises(RecordingError, match="scale rewards"):
+            recorder.add(0, 0, 1e308, False, False)
+        recorder.end(0)
+    assert open_recording(tmp_path).episodes[0].return_ == 1e308

@@ -9,6 +9,8 @@ from PIL import Image
 from recorder_suite import EXTRAS, FIVE, PICTURES, check, pictures, write
 
 from recorders import ZarrRecorder, open_recording
+from recorders.inspect import summary
+from recorders.integrity import problems
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -100,3 +102,17 @@ def test_bad_input_ends_with_one_line_and_code_2(tmp_path):
         assert done.returncode == 2, (tool, done.stderr)
         assert message in done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_damaged_arrays_of_an_episode_are_named(tmp_path):
+    with ZarrRecorder(tmp_path, PICTURES, FIVE, meta={"env": "Square"}) as recorder:
+        recorder.begin(arrays={"clip": np.arange(99)})
+        recorder.end(pictures(0, 1)[0])
+    assert summary(open_recording(tmp_path))[0].endswith(": Square, format 1")
+    assert problems(open_recording(tmp_path), progress=False) == []
+    file = tmp_path / recorder.segments[0] / "arrays/000000.npz"
+    data = bytearray(file.read_bytes())
+    data[len(data) // 3] ^= 8
+    file.write_bytes(data)
+    (problem,) = problems(open_recording(tmp_path), progress=False)
+    assert "arrays/000000.npz is damaged" in problem

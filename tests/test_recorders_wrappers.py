@@ -1,5 +1,7 @@
 """Environments that are recorded while they are stepped, and lived again from what was recorded."""
 
+import subprocess
+import sys
 import warnings
 
 import gymnasium
@@ -18,6 +20,7 @@ from recorders import (
     open_recording,
     resimulate,
 )
+from recorders.replay import replay_all
 
 
 class Walk(gymnasium.Env):
@@ -202,3 +205,117 @@ def test_an_info_that_is_not_there_is_asked_for_by_name(tmp_path):
     with pytest.raises(RecordingError, match=r"info has no 'lives' to be recorded; it has \['energy'\]"):
         env.step((0, np.zeros(1, np.float32)))
     env.close()
+
+
+class Bad(Walk):
+    """A reward that is no number at its third step; observations of another format than the space's."""
+
+    observation_space = spaces.Box(-99, 99, (2,), np.float32)
+
+    def step(self, action):
+        seen, _, _, _, info = super().step(action)
+        return seen, float("nan") if self.t == 3 else float(self.t), False, self.t == 8, info
+
+    def _seen(self):
+        return np.array([self.t, 0.5])
+
+
+def test_after_a_step_that_could_not_be_recorded_its_episode_takes_no_more(tmp_path):
+    env = RecordEpisodes(Bad(), tmp_path)
+    env.reset(seed=1)
+    for t in range(6):
+        if t < 2:
+            env.step(env.action_space.sample())
+        else:
+            with pytest.raises(RecordingError, match="finite number" if t == 2 else "reset begins another one"):
+                env.step(env.action_space.sample())
+    env.reset()
+    env.step(env.action_space.sample())
+    env.close()
+    first, second = open_recording(tmp_path).episodes
+    assert open_recording(tmp_path).read(first).observations[:, 0].tolist() == [0, 1, 2]
+    assert first.meta["cut"]
+    assert second.steps == 1
+
+
+def test_after_a_step_of_a_vector_that_could_not_be_recorded_all_have_to_be_reset(tmp_path):
+    envs = SyncVectorEnv([Bad] * 2, autoreset_mode=AutoresetMode.DISABLED)
+    env = RecordVectorEpisodes(envs, tmp_path)
+    env.reset(seed=1)
+    env.step(env.action_space.sample())
+    env.reset(options={"reset_mask": np.array([True, False])})
+    env.step(env.action_space.sample())
+    for message in ("finite number", "reset begins another one"):
+        with pytest.raises(RecordingError, match=message):
+            env.step(env.action_space.sample())
+    env.reset(options={"reset_mask": np.array([True, False])})
+    with pytest.raises(RecordingError, match="reset begins another one"):
+        env.step(env.action_space.sample())
+    env.reset()
+    env.step(env.action_space.sample())
+    env.close()
+    recording = open_recording(tmp_path)
+    for episode in recording.episodes:
+        seen = recording.read(episode).observations[:, 0].tolist()
+        assert seen == list(range(len(seen)))
+
+
+def test_an_observation_in_another_format_than_its_space_is_the_same_if_it_would_be_recorded_so(tmp_path):
+    env = RecordEpisodes(Bad(), tmp_path)
+    env.reset(seed=1)
+    for _ in range(2):
+        env.step(env.action_space.sample())
+    env.close()
+    assert_all_replay(tmp_path, Bad())
+
+
+class Counted(Walk):
+    resets = 0
+
+    def reset(self, *, seed=None, options=None):
+        Counted.resets += 1
+        return super().reset(seed=seed, options=options)
+
+
+def test_replaying_all_episodes_lives_each_of_them_once(tmp_path):
+    env = RecordEpisodes(Counted(), tmp_path)
+    for _ in range(20):
+        env.reset()
+        done = False
+        while not done:
+            _, _, terminated, truncated, _ = env.step(env.action_space.sample())
+            done = terminated or truncated
+    env.close()
+    recording, Counted.resets = open_recording(tmp_path), 0
+    replays = replay_all(recording, recording.episodes, Counted())
+    assert [replay.difference for replay in replays] == [None] * 20
+    assert Counted.resets == 20
+    bent = replay_all(recording, recording.episodes, Counted(bent=1.0))
+    assert [replay.difference is not None for replay in bent] == [episode.steps > 2 for episode in recording.episodes]
+
+
+def test_infos_of_a_vector_need_not_say_for_whom_they_are(tmp_path):
+    class Scores(gymnasium.vector.VectorWrapper):
+        def step(self, actions):
+            *rest, _ = super().step(actions)
+            return *rest, {"score": np.arange(2.0)}
+
+    envs = gymnasium.make_vec("CartPole-v1", num_envs=2)  # one that steps all of them at once, and takes one seed
+    env = RecordVectorEpisodes(Scores(envs), tmp_path, infos={"score": "float32"})
+    env.reset()
+    env.step(env.action_space.sample())
+    env.close()
+    recording = open_recording(tmp_path)
+    assert sorted(recording.read(episode).extras["score"].tolist() for episode in recording.episodes) == [[0.0], [1.0]]
+    for episode in recording.episodes:
+        assert isinstance(episode.meta["vector_seed"], int)
+        with pytest.raises(RecordingError, match="nobody noted how"):
+            resimulate(recording, episode, make_recorded_env(recording.meta))
+
+
+def test_an_atari_game_is_made_again_without_the_package_being_imported(tmp_path):
+    pytest.importorskip("ale_py")
+    meta = {"env": {"id": "ALE/Pong-v5", "kwargs": {}, "left_out": [], "wrappers": [], "max_episode_steps": None}}
+    code = f"from recorders import make_recorded_env; print(make_recorded_env({meta!r}).observation_space.shape)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert "(210, 160, 3)" in done.stdout, done.stderr
