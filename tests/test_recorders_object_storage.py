@@ -62,7 +62,7 @@ def fresh(server, request):
     return lambda: f"s3://{BUCKET}/{request.node.name}/place-{next(count)}"
 
 
-class TestObjectStore(properties(examples=4), RecorderSuite):
+class TestObjectStore(properties(examples=3), RecorderSuite):
     @pytest.fixture
     def fresh(self, fresh):
         return fresh
