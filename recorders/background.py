@@ -35,7 +35,7 @@ class BackgroundWriter:
         self._jobs: deque[Job] = deque()
         self._changed = threading.Condition()
         self._failure: Exception | None = None
-        self._closing = False
+        self._closing = self._running = self._once_more = False
         self._pid = os.getpid()
         self._thread = threading.Thread(target=self._work, name=f"recording into {place}", daemon=True)
         self._thread.start()
@@ -63,10 +63,13 @@ class BackgroundWriter:
             raise self._explained(failure) from failure
 
     def retry(self) -> None:
-        """Try a job that has failed again without raising what it failed of before, which may be over by now."""
+        """Try a job that has failed again without raising what it failed of before, which may be over by now.
+
+        That goes for an attempt that is under way, too: if it fails there is another.
+        """
         with self._changed:
             if os.getpid() == self._pid:
-                self._failure = None
+                self._failure, self._once_more = None, self._running
             self._changed.notify_all()
 
     def wait(self, until: Callable[[], bool] | None = None) -> None:
@@ -100,16 +103,18 @@ class BackgroundWriter:
                     self._changed.wait()
                 if self._closing and (not self._jobs or self._failure is not None):
                     return
-                job = self._jobs[0]
+                job, self._running = self._jobs[0], True
+            failure = None
             try:
                 job()
             except Exception as error:
-                with self._changed:
-                    self._failure = error
-                    self._changed.notify_all()
-                continue
+                failure = error
             with self._changed:
-                self._jobs.popleft()
+                if failure is None:
+                    self._jobs.popleft()
+                elif not self._once_more:
+                    self._failure = failure
+                self._running = self._once_more = False
                 self._changed.notify_all()
 
     def _explained(self, failure: Exception) -> RecordingError:

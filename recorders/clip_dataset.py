@@ -19,7 +19,7 @@ class ClipDataset:
         loader = DataLoader(ClipDataset("data/pong", steps=16, count=100_000), batch_size=32, num_workers=2)
 
     To go on after item k, make it with `start=k`. Workers read files themselves; nothing is held open, so forking is
-    harmless.
+    harmless. Only the clients of object stores do not survive it: with those, `multiprocessing_context="spawn"`.
 
     Args:
         recording: a recording, its path, or a training cache of one.

@@ -2,6 +2,7 @@
 
 import socket
 import threading
+import time
 
 
 class FlakyNetwork:
@@ -12,12 +13,13 @@ class FlakyNetwork:
         broken: whether connections are refused service; those that are open go when they next say something.
         losing: what a request must hold for its answer to get lost, as `b"PUT /bucket/x"`; None loses none.
         lost: how many answers have been lost.
+        delay: seconds by which every request comes later.
         requests: how many requests have passed.
     """
 
     def __init__(self, host: str, port: int) -> None:
         self._server = (host, port)
-        self.broken, self.losing, self.lost, self.requests = False, None, 0, 0
+        self.broken, self.losing, self.lost, self.requests, self.delay = False, None, 0, 0, 0.0
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.port = self._listening.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -44,6 +46,7 @@ class FlakyNetwork:
                 self.requests += data.count(b" HTTP/1.1\r\n")
                 if self.losing is not None and self.losing in data:
                     forgetting.set()
+                time.sleep(self.delay)
                 server.sendall(data)
             for end in (client, server):
                 _hang_up(end)
