@@ -18,13 +18,13 @@ def segment_names(storage: Storage) -> list[str]:
 def first_segment(storage: Storage) -> SegmentReader | None:
     """The first segment of a collection that can be read, if there is one."""
     for name in segment_names(storage):
-        with contextlib.suppress(FileNotFoundError):
-            return SegmentReader(storage, name)
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            return SegmentReader(storage, name, salvage=True)
     return None
 
 
-def open_segments(storage: Storage, skip: set[str] | None = None) -> list[SegmentReader]:
-    """All segments of a collection that are there, but for some by name.
+def open_segments(storage: Storage, skip: set[str] | None = None, salvage: bool = False) -> list[SegmentReader]:
+    """All segments of a collection that are there, but for some by name; with `salvage`, what is left of each.
 
     Raises:
         RecordingError: if one is damaged or of a newer version.
@@ -32,9 +32,9 @@ def open_segments(storage: Storage, skip: set[str] | None = None) -> list[Segmen
 
     def opened(name: str) -> SegmentReader | None:
         try:
-            return SegmentReader(storage, name)
-        except FileNotFoundError:
-            return None  # not there yet, or just removed
+            return SegmentReader(storage, name, salvage)
+        except (FileNotFoundError, NotADirectoryError):
+            return None  # not there yet, just removed, or a file of somebody else's
 
     found = each(storage, opened, [name for name in segment_names(storage) if name not in (skip or ())])
     return [segment for segment in found if segment is not None]

@@ -30,6 +30,7 @@ class Episode:
         terminated: whether its last action ended it.
         truncated: whether it was cut by the environment after its last action.
         begun: Unix time in seconds, if known.
+        first: its first row in its segment.
     """
 
     id: str
@@ -43,6 +44,7 @@ class Episode:
     terminated: bool = False
     truncated: bool = False
     begun: float | None = None
+    first: int = 0
     _reader: "SegmentReader | None" = field(default=None, repr=False, compare=False)
     _arrays: str | None = field(default=None, repr=False)
     _options: Any = field(default=None, repr=False)
@@ -99,6 +101,7 @@ class Episode:
             terminated=bool(end.get("terminated", False)),
             truncated=bool(end.get("truncated", False)),
             begun=begin.get("time"),
+            first=begin["start"],
             _reader=reader,
             _arrays=begin.get("arrays"),
             _options=options,

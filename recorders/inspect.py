@@ -83,7 +83,7 @@ def inspect(config: InspectConfig) -> bool:
     Raises:
         RecordingError: if it is no recording.
     """
-    recording = open_recording(config.path)
+    recording = open_recording(config.path, salvage=True)
     print("\n".join(summary(recording)))
     listed = recording.episodes[: config.episodes]
     for place, episode in enumerate(listed):

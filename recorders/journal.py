@@ -34,16 +34,17 @@ class JournalFile:
     Args:
         path: the file, created if need be.
         sync: whether each event reaches the disk before `append` returns.
+        create: whether it is made if there is none; otherwise FileNotFoundError.
 
     Raises:
         BusyError: if another writer has it open.
         RecordingError: if it is damaged before its last line.
     """
 
-    def __init__(self, path: Path, sync: bool = False) -> None:
+    def __init__(self, path: Path, sync: bool = False, create: bool = True) -> None:
         self._sync = sync
         try:
-            self._fd = _open_locked(path)
+            self._fd = _open_locked(path, create)
         except BlockingIOError:
             raise BusyError(f"{path.parent} is being written by somebody else") from None
         self._end = self._cut_torn_line(path)
@@ -89,15 +90,17 @@ class JournalFile:
         self._fd = -1
 
 
-def _open_locked(path: Path) -> int:
+def _open_locked(path: Path, create: bool) -> int:
     """Open the file for appending and lock it; a new one appears under its name when it is locked already."""
-    new = not path.exists()
+    new = create and not path.exists()
     building = path.with_name(path.name + ".tmp") if new else path
-    fd = os.open(building, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+    fd = os.open(building, os.O_RDWR | os.O_APPEND | (os.O_CREAT if new else 0), 0o644)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if new:
             os.rename(building, path)
+        if not os.fstat(fd).st_nlink:
+            raise FileNotFoundError(errno.ENOENT, "removed by its writer meanwhile", str(path))
     except OSError:
         os.close(fd)
         raise

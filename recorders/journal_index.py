@@ -14,13 +14,16 @@ def index_events(events: list[Event]) -> tuple[list[tuple[Event, Event]], Event 
     for event in events:
         if event["event"] == "begin":
             begin = event
+            if not isinstance(event["start"], int) or not isinstance(event["episode"], int) or event["start"] < 0:
+                raise ValueError(f"episode {event['episode']!r} begins at row {event['start']!r}")
         elif event["event"] == "flush":
             if not isinstance(event["rows"], int) or event["rows"] < rows:
                 raise ValueError(f"it counts {event['rows']!r} rows after {rows}")
             rows = event["rows"]
         elif event["event"] == "end" and begin is not None:
-            if not finished <= begin["start"] < event["stop"]:
+            if not isinstance(event["stop"], int) or not finished <= begin["start"] < event["stop"]:
                 raise ValueError(f"episode {event['episode']} has rows {begin['start']} to {event['stop']}")
+            float(event["return"])
             ends.append((begin, event))
             begin, finished = None, int(event["stop"])
     if begin is not None and rows - begin["start"] >= 2:

@@ -68,9 +68,11 @@ def repair_storage(
 
 
 def _remove_half_made(storage: Storage, report: RepairReport) -> None:
-    """Remove segments without a journal, with which a segment appears."""
+    """Remove segments without a journal, with which a segment appears, or with an empty one and nothing else."""
     for name in segment_names(storage):
-        if name and not has_journal(storage.list(name)):
+        inside = storage.list(name)
+        bare = inside == [JOURNAL] and not storage.read_journal(name)
+        if name and (bare or not has_journal(inside)):
             storage.remove(name)
             report.removed.append(name)
 
@@ -113,7 +115,7 @@ def _readable_rows(reader: SegmentReader, start: int) -> int:
 def _repair_segment(storage: Storage, name: str, report: RepairReport, seal: bool) -> None:
     if SegmentReader(storage, name).recorded_with < 1:
         return  # older formats are read as they are
-    journal = storage.journal(name, True)
+    journal = storage.journal(name, True, create=False)
     try:
         report.litter += storage.clean(name)
         finish_segment(storage, name, journal, seal, report)

@@ -139,13 +139,16 @@ class ObjectStorage:
         """Nothing that keeps others out."""
         return _NoLock()
 
-    def journal(self, segment: str, sync: bool) -> ObjectJournal:
+    def journal(self, segment: str, sync: bool, create: bool = True) -> ObjectJournal:
         """A segment's journal; an existing one is taken over, and its writer stops at its next event.
 
         Raises:
             BusyError: if its writer writes it at this very moment.
+            FileNotFoundError: if there is none and none is to be created.
         """
         self._numbered(segment)
+        if not create and segment not in self._journals:
+            self.size(f"{segment}/{JOURNAL}")  # or there is none
         return ObjectJournal(self, segment, self._journals.get(segment, []))
 
     def read_journal(self, segment: str) -> bytes:

@@ -14,6 +14,7 @@ from .env_card import env_card
 from .layout import RecordingError
 from .recorder import Recorder
 from .schema import Extra
+from .spaces import in_format
 from .zarr_recorder import ZarrRecorder
 
 STEP_EXTRAS = {
@@ -28,8 +29,10 @@ class RecordEpisodes(gymnasium.Wrapper, RecordConstructorArgs):
 
         env = RecordEpisodes(gymnasium.make("foreframe:foreframe/Pong-v0"), "data/mine")
 
-    Nothing is changed on the way, but for one thing: a first `reset` without a seed is given one, so that the
-    recording can be replayed. An episode that is left by `reset` or `close` before its end is recorded with `cut`.
+    Nothing is changed on the way, but for two things, without which a recording could not be replayed: a first `reset`
+    without a seed is given one, and actions go on in the number format of their space (a float64 action in a float32
+    space lets environments compute differently). An episode that is left by `reset` or `close` before its end is
+    recorded with `cut`.
     When a step cannot be recorded, its episode takes no more: what is recorded is what happened, up to there.
 
     Args:
@@ -81,6 +84,7 @@ class RecordEpisodes(gymnasium.Wrapper, RecordConstructorArgs):
         """One step, in the environment and in the recording."""
         if self._lost:
             raise RecordingError(LOST)
+        action = in_format(self.env.action_space, action)
         taken, before = copy.deepcopy(action), time.perf_counter()
         observation, reward, terminated, truncated, info = self.env.step(action)
         latency_ms = 1000 * (time.perf_counter() - before)

@@ -15,6 +15,7 @@ from .layout import RecordingError
 from .record_episodes import LOST, fresh_seed, open_recorder, step_value
 from .recorder import Recorder
 from .schema import Extra
+from .spaces import in_format
 
 
 class RecordVectorEpisodes(VectorWrapper):
@@ -89,6 +90,7 @@ class RecordVectorEpisodes(VectorWrapper):
         """One step of all environments."""
         if self._lost:
             raise RecordingError(LOST)
+        actions = in_format(self.env.action_space, actions)
         taken, before = self._each(self.env.action_space, actions), time.perf_counter()
         observations, rewards, terminations, truncations, infos = self.env.step(actions)
         latency_ms = 1000 * (time.perf_counter() - before)

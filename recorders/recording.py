@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,8 @@ class Recording:
         truncated: bool [rows], whether the episode was cut after the row's action.
     """
 
-    def __init__(self, path: str, storage: Storage, segments: list[SegmentReader]) -> None:
-        self.path = path
+    def __init__(self, path: str, storage: Storage, segments: list[SegmentReader], salvage: bool = False) -> None:
+        self.path, self._salvage = path, salvage
         self.meta = segments[0].meta
         self._storage, self._segments = storage, segments
         self._index()
@@ -131,7 +132,8 @@ class Recording:
         stop = it.steps if stop is None else stop
         if not 0 <= start <= stop <= it.steps:
             raise IndexError(f"steps {start}:{stop} asked for, episode {it.id} has 0:{it.steps}")
-        a, b = it.start + start, it.start + stop
+        first = self._first_row(it)
+        a, b = first + start, first + stop
         name = FRAMES if FRAMES in self.fields else "observation"
         columns = {key: self._rows(key, a, b) for key in [*OUTCOME, *self.extras]}
         return Clip(self._values(name, a, b + 1), self._values("action", a, b), columns.pop("reward"),
@@ -180,11 +182,11 @@ class Recording:
             RecordingError: if a segment of another kind has come.
         """
         known = {segment.name for segment in self._segments}
-        new = [s for s in open_segments(self._storage, skip=known) if s.rows]
+        new = [s for s in open_segments(self._storage, known, self._salvage) if s.rows]
+        check_alike(self.path, [*self._segments, *new])
         changed = each(self._storage, SegmentReader.refresh, self._segments)
         if not new and not any(changed):
             return False
-        check_alike(self.path, [*self._segments, *new])
         self._segments = sorted([*self._segments, *new], key=lambda segment: segment.name)
         self._index()
         return True
@@ -203,12 +205,13 @@ class Recording:
                 known = seen.get(episode.id, 0)
                 if episode.steps > known:
                     seen[episode.id] = episode.steps
+                    yield episode, self.read(episode, known, episode.steps)
                     last = time.monotonic()
-                    yield episode, self.read(episode, known)
+            if self.refresh():
+                continue
             if timeout_s is not None and time.monotonic() - last > timeout_s:
                 return
-            if not self.refresh():
-                time.sleep(poll_s)
+            time.sleep(poll_s)
 
     def _index(self) -> None:
         """Number the rows of all segments."""
@@ -220,6 +223,14 @@ class Recording:
             if episode.steps:
                 episode.terminated = bool(self.terminated[episode.stop - 2])
                 episode.truncated = bool(self.truncated[episode.stop - 2])
+
+    def _first_row(self, episode: Episode) -> int:
+        """Where an episode begins now; rows move when an earlier segment grows."""
+        for segment, offset in zip(self._segments, self._offsets[:-1].tolist(), strict=True):
+            if segment.name == episode.segment and (segment is episode._reader or episode._reader is None
+                                                    or episode._reader.place == segment.place):
+                return offset + episode.first
+        raise RecordingError(f"{self.path} has no episode {episode.id}: it is of another recording")
 
     def _episode(self, place: int) -> Episode:
         if not -len(self.episodes) <= place < len(self.episodes):
@@ -245,8 +256,8 @@ class Recording:
     def _jobs(self, name: str, start: int, stop: int, out: np.ndarray) -> list[Callable[[], None]]:
         """Calls that each fill the part of `out` that comes from one chunk."""
         jobs: list[Callable[[], None]] = []
-        for segment, offset in zip(self._segments, self._offsets[:-1].tolist(), strict=True):
-            low, high = max(start - offset, 0), min(stop - offset, segment.rows)
+        for segment, (offset, end) in zip(self._segments, pairwise(self._offsets.tolist()), strict=True):
+            low, high = max(start - offset, 0), min(stop, end) - offset
             if low >= high:
                 continue
             step = segment.fields[name].chunk
@@ -267,18 +278,19 @@ class Recording:
         return card
 
 
-def open_recording(path: str | Path) -> Recording:
+def open_recording(path: str | Path, salvage: bool = False) -> Recording:
     """Open a collection of recorded episodes; it may be growing, and what is there now counts.
 
     Args:
         path: the folder or URL given to the recorder, or one segment of it.
+        salvage: where a journal is damaged, take what it says before the damage instead of refusing it.
 
     Raises:
-        RecordingError: if there is no recording, a newer program wrote it, it is empty or segments differ.
+        RecordingError: if there is no recording, a newer program wrote it, it is empty or damaged, or segments differ.
     """
     storage = storage_at(path)
     try:
-        segments = open_segments(storage)
+        segments = open_segments(storage, salvage=salvage)
         if not segments:
             there = storage.list("") or Path(path).is_dir()
             what = "holds no segment (seg-*/journal.jsonl)" if there else "does not exist"
@@ -287,7 +299,7 @@ def open_recording(path: str | Path) -> Recording:
         if not segments:
             raise RecordingError(f"{path} holds no finished chunk yet: record at least one episode")
         check_alike(str(path), segments)
-        return Recording(str(path), storage, segments)
+        return Recording(str(path), storage, segments, salvage)
     except OSError as error:
         raise RecordingError(f"{path} cannot be read: {error.strerror or error}") from error
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from .chunks import chunk_span, decode, field_of, index_bytes
 from .episode import Episode
-from .journal import Event, parse_events
+from .journal import Event, parse_events, whole_bytes
 from .journal_index import index_events, journal_tails
 from .layout import CAPACITY, DATA, FORMAT, META, SEALED, VERSION, Field, RecordingError
 from .storage import Storage, each
@@ -20,6 +20,7 @@ class SegmentReader:
     Args:
         storage: the collection.
         name: the segment's.
+        salvage: take what a damaged journal says before the damage, instead of refusing it.
 
     Attributes:
         meta: what was noted for the whole segment.
@@ -30,8 +31,8 @@ class SegmentReader:
         FileNotFoundError: if it has no journal.
     """
 
-    def __init__(self, storage: Storage, name: str) -> None:
-        self.storage, self.name = storage, name
+    def __init__(self, storage: Storage, name: str, salvage: bool = False) -> None:
+        self.storage, self.name, self._salvage = storage, name, salvage
         self.meta: dict[str, Any] = {}
         self._layout: tuple[str, dict[str, Field]] = (DATA, {})  # changes as one, under threads that read
         self._limit = 0
@@ -81,11 +82,16 @@ class SegmentReader:
         if not self.fields or (not sealed and self._has_seal()):
             self._open_group()
         before = self.rows, len(self._ends)
+        if not self._salvage and b"\n" in journal[(end := whole_bytes(journal)) :]:
+            raise RecordingError(
+                f"the journal of {self.place} is damaged at byte {end} of {len(journal)}: restore it from a copy, or "
+                "read what comes before with open_recording(path, salvage=True)"
+            )
         try:
             events = parse_events(journal)
             self._ends, self._open, self.rows = index_events(events)
             self._tails = journal_tails(events)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
             raise self._senseless(error) from None
         if not 0 <= self.rows <= self._limit:
             raise RecordingError(f"the journal of {self.place} counts {self.rows} rows, the arrays have {self._limit}")
@@ -244,7 +250,8 @@ class SegmentReader:
 
     def _read_fields(self, group: str) -> tuple[dict[str, Field], list[int]]:
         place = f"{self.name}/{group}"
-        names = [it for it in self.storage.list(place) if it not in (META, "meta") and not it.endswith(".tmp")]
+        skipped = (META, "meta")
+        names = [it for it in self.storage.list(place) if it not in skipped and it[0] != "." and it[-4:] != ".tmp"]
         cards = each(self.storage, lambda name: self.storage.read(f"{place}/{name}/{META}"), names)
         fields, rows = {}, []
         for name, card in zip(names, cards, strict=True):

@@ -98,6 +98,21 @@ def as_text(name: str, value: Any) -> str:
     return str(value)
 
 
+def in_format(space: Space, value: Any) -> Any:
+    """A value in the number format of its space, where that is an array; anything else as it is.
+
+    Real numbers are rounded to the space's format, as anybody does who converts an action.
+
+    Raises:
+        RecordingError: if the shape is another, or an integer would change.
+    """
+    if not isinstance(space, _ARRAYS) or isinstance(space, spaces.Discrete):
+        return value
+    given = np.asarray(value)
+    rounded = given.dtype.kind == "f" and np.dtype(space.dtype).kind == "f"
+    return _exact("action", space, given.astype(space.dtype) if rounded else given)
+
+
 def from_rows(name: str, space: Space, rows: Mapping[str, np.ndarray]) -> Any:
     """Values of a space from its arrays: an array [n, ...], a dict or tuple of such, or a list of n values."""
     if isinstance(space, spaces.Dict):

@@ -1,5 +1,6 @@
 """Where recordings lie: named byte strings in a folder of this machine. Object stores have their own, of one kind."""
 
+import contextlib
 import fcntl
 import os
 import re
@@ -59,8 +60,8 @@ class Storage(Protocol):
     def lock(self, shared: bool) -> "Lock":
         """Announce a writer of the collection."""
 
-    def journal(self, segment: str, sync: bool) -> Journal:
-        """The journal of a segment, created if need be, for this writer alone."""
+    def journal(self, segment: str, sync: bool, create: bool = True) -> Journal:
+        """The journal of a segment for this writer alone; created if need be, or FileNotFoundError."""
 
     def read_journal(self, segment: str) -> bytes:
         """All that is in a segment's journal."""
@@ -87,12 +88,13 @@ class LocalStorage:
     locks = True
 
     def __init__(self, root: str | Path) -> None:
-        self.root = Path(root)
+        self.root = Path(root).absolute()  # the working folder may change
+        self._given = str(root)
 
     @property
     def url(self) -> str:
         """The folder's path."""
-        return str(self.root)
+        return self._given
 
     def read(self, name: str) -> bytes:
         """All bytes of a file."""
@@ -144,8 +146,10 @@ class LocalStorage:
         """Sync files, then their folders up to the root's own."""
         files = {self.root / name for name in names}
         folders = {parent for file in files for parent in file.parents if parent.is_relative_to(self.root)}
-        for path in [*sorted(files), *sorted(folders, reverse=True), self.root.parent]:
+        for path in [*sorted(files), *sorted(folders, reverse=True)]:
             _sync(path)
+        with contextlib.suppress(PermissionError):  # a folder that may only be passed through cannot be synced
+            _sync(self.root.parent)
 
     def remove(self, name: str) -> None:
         """Remove a file or a tree."""
@@ -183,14 +187,14 @@ class LocalStorage:
             ) from None
         return _FileLock(fd)
 
-    def journal(self, segment: str, sync: bool) -> Journal:
+    def journal(self, segment: str, sync: bool, create: bool = True) -> Journal:
         """The segment's journal file, locked.
 
         Raises:
             BusyError: if its writer is still alive.
             RecordingError: if it is damaged before its last line.
         """
-        return JournalFile(self.root / segment / JOURNAL, sync)
+        return JournalFile(self.root / segment / JOURNAL, sync, create)
 
     def read_journal(self, segment: str) -> bytes:
         """The journal file's bytes."""
@@ -207,6 +211,7 @@ class _FileLock:
 
     def release(self) -> None:
         if self._fd >= 0:
+            fcntl.flock(self._fd, fcntl.LOCK_UN)  # a forked child may hold the file open, and with it the lock
             os.close(self._fd)
         self._fd = -1
 

@@ -85,7 +85,10 @@ class ZarrRecorder:
         try:
             repair_storage(self.storage, progress=False, seal=seal, alone=self.storage.locks and not shared)
             self._check_collection()
-            attributes = {**notes.plain(meta or {}, "meta"), **self.schema.attributes(), "lanes": lanes}
+            own = {**self.schema.attributes(), "lanes": lanes}
+            if taken := sorted((meta or {}).keys() & {*own, "lane"}):
+                raise RecordingError(f"rename {taken} in meta: every recording notes these itself")
+            attributes = {**notes.plain(meta or {}, "meta"), **own}
             self._lanes = [self._open_lane(attributes, lane, fsync) for lane in range(lanes)]
         except OSError as error:
             self._lock.release()

@@ -126,15 +126,18 @@ def version_0(path: Path) -> Path:
 
 
 @pytest.mark.parametrize("place", [0, 9, 30])
-def test_a_damaged_journal_line_is_noticed_and_hides_what_follows(tmp_path, place):
+def test_a_damaged_journal_line_is_refused_and_what_comes_before_can_be_read(tmp_path, place):
     segment = record(tmp_path, [10, 10])
     journal = segment / "journal.jsonl"
     data = bytearray(journal.read_bytes())
     last = data.rindex(b"\n", 0, -1) + 1
     data[last + place] ^= 1
     journal.write_bytes(data)
-    assert len(open_recording(tmp_path).episodes) == 1
-    assert "is damaged at byte" in problems(open_recording(tmp_path), progress=False)[0]
+    with pytest.raises(RecordingError, match=r"journal of .* is damaged at byte"):
+        open_recording(tmp_path)
+    left = open_recording(tmp_path, salvage=True)
+    assert len(left.episodes) == 1
+    assert "is damaged at byte" in problems(left, progress=False)[0]
 
 
 def test_a_journal_damaged_in_the_middle_is_not_cut_off(tmp_path):

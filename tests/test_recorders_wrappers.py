@@ -140,6 +140,16 @@ def test_the_first_reset_of_a_vector_is_seeded_so_that_it_can_be_replayed(tmp_pa
     assert assert_all_replay(tmp_path) > 2
 
 
+@pytest.mark.parametrize("action", [[0.3], np.array([2.0]), np.array([0.5], np.float32)])
+def test_actions_in_another_number_format_replay(tmp_path, action):
+    env = RecordEpisodes(gymnasium.make("Pendulum-v1", disable_env_checker=True), tmp_path)
+    env.reset(seed=1)
+    for _ in range(5):
+        env.step(action)
+    env.close()
+    assert assert_all_replay(tmp_path) == 1
+
+
 def test_a_changed_environment_is_named_at_its_first_differing_step(tmp_path):
     env = RecordEpisodes(gymnasium.make("Walk-v0"), tmp_path)
     env.reset(seed=1)
