@@ -117,14 +117,17 @@ class Schema:
         field = self.fields[name]
         if field.is_text:
             return as_text(f"the extra {name}", value)
-        if field.dtype[0] == "f" and not field.shape and isinstance(value, float):
-            return value
+        if field.dtype[0] == "f" and not field.shape and isinstance(value, float) and abs(value) < 65504:
+            return value  # fits into all of them
         given = np.asarray(value)
         if given.shape != field.shape or given.dtype.kind not in "biuf":
             raise RecordingError(f"the extra {name} is {field.dtype} {list(field.shape)}, got {given!r}")
-        if field.dtype[0] != "f" and not np.array_equal(given.astype(field.dtype), given):
+        with np.errstate(over="ignore"):
+            taken = given.astype(field.dtype)
+        overflown = (np.isinf(taken) & np.isfinite(given)).any()
+        if overflown or (taken.dtype.kind != "f" and not np.array_equal(taken, given)):
             raise RecordingError(f"the extra {name} is {field.dtype}, {value!r} does not fit into it")
-        return given
+        return taken
 
 
 def _dtype_name(dtype: str) -> str:

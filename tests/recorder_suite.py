@@ -289,6 +289,7 @@ class RecorderSuite(properties(examples=10)):
                 ((frame, 0, float("nan")), good, "a reward must be a finite number, got nan"),
                 ((frame, 0, 0.0), {**good, "actor": 256}, "256 does not fit"),
                 ((frame, 0, 0.0), {**good, "latent": np.zeros(3)}, r"latent is float16 \[4\]"),
+                ((frame, 0, 0.0), {**good, "latent": np.full(4, 1e6)}, "does not fit"),
                 ((frame, 0, 0.0), {**good, "note": 3}, "note is text, got 3"),
             ]
             for step, extras, message in bad:
