@@ -152,12 +152,15 @@ def _record_episode(
 
 
 class _SharedCounter:
-    """Counts steps across processes."""
+    """Counts steps across processes, and stops one whose starter was killed."""
 
     def __init__(self, value: Any) -> None:
         self._value = value
 
     def update(self, steps: int) -> None:
+        starter = multiprocessing.parent_process()
+        if starter is not None and not starter.is_alive():
+            sys.exit("the command that started this process is gone; what was recorded is kept")
         with self._value.get_lock():
             self._value.value += steps
 

@@ -30,7 +30,7 @@ def building(out: Path, overwrite: bool, is_ours: Callable[[Path], bool]) -> Ite
             raise RecordingError(f"{out} holds something else and is left alone: choose another place")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+        scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent.resolve()))  # Minari wants it absolute
     except OSError as error:
         raise RecordingError(f"{out} cannot be written: {error}") from None
     try:

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -98,6 +99,23 @@ def test_the_command_records_with_several_processes(tmp_path):
     assert sum(episode.steps for episode in recording.episodes) == 130
     assert not (recording.actions[:64] == recording.actions[66:130]).all()
     assert not (ROOT / "outputs").exists()
+
+
+def test_processes_stop_when_the_command_that_started_them_is_killed(tmp_path):
+    command = [sys.executable, "-m", "recorders.collect", f"out={tmp_path}", "steps=2000000", "workers=2"]
+    starter = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
+    wait_for(lambda: len(list(tmp_path.glob("seg-*/data.zarr/frames/c.9.*"))) == 2)
+    starter.kill()
+    starter.wait()
+    wait_for(lambda: len(list(tmp_path.glob("seg-*/sealed.zarr/zarr.json"))) == 2)
+    assert sum(episode.steps for episode in open_recording(tmp_path).episodes) >= 2 * 9 * 32
+
+
+def wait_for(happens, timeout_s=60):
+    until = time.monotonic() + timeout_s
+    while not happens():
+        assert time.monotonic() < until, "it never happened"
+        time.sleep(0.05)
 
 
 @pytest.mark.parametrize(

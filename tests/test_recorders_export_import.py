@@ -108,6 +108,16 @@ def test_a_recording_without_extras_travels(to, tmp_path):
     assert_same_recordings(tmp_path / "first", tmp_path / "second")
 
 
+@pytest.mark.parametrize("to", ["npz", "minari", "lerobot"])
+def test_paths_may_be_relative(to, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    record(tmp_path / "first", VECTOR)
+    out = export(ExportConfig(path="first", to=to, out="out"))
+    assert not out.is_absolute()
+    import_episodes(ImportConfig(source=str(out), to="second"))
+    assert_same_recordings(tmp_path / "first", tmp_path / "second")
+
+
 @pytest.mark.parametrize("to", ["npz", "minari", "lerobot", "mp4", "gif"])
 def test_an_export_leaves_the_recording_alone(to, tmp_path):
     before = files_in(record(tmp_path / "first"))
