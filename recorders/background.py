@@ -83,11 +83,6 @@ class BackgroundWriter:
                 self._changed.wait(1.0)
         self.check()
 
-    def wake(self) -> None:
-        """Have `wait` look again."""
-        with self._changed:
-            self._changed.notify_all()
-
     def close(self) -> None:
         """End the thread; jobs that still fail are given up."""
         with self._changed:

@@ -8,7 +8,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from .spaces import from_rows, space_fields
+from .spaces import ARRAYS, from_rows, parts, space_fields
 
 Space = gymnasium.Space[Any]
 
@@ -20,7 +20,7 @@ def leaf_spaces(name: str, space: Space) -> dict[str, Space]:
 
 def is_array(space: Space) -> bool:
     """Whether values of a leaf are arrays of one shape; all others are text, or JSON in a text."""
-    return isinstance(space, spaces.Box | spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary)
+    return isinstance(space, ARRAYS)
 
 
 def is_picture_leaf(space: Space) -> bool:
@@ -60,18 +60,14 @@ def count(space: Space, values: Any) -> int:
 
 def _leaves(space: Any) -> list[Space]:
     if isinstance(space, spaces.Dict | spaces.Tuple):
-        return [leaf for _, part in _parts(space) for leaf in _leaves(part)]
+        return [leaf for _, part in parts(space) for leaf in _leaves(part)]
     return [space]
 
 
 def _leaf_values(space: Any, values: Any) -> list[Any]:
     if isinstance(space, spaces.Dict | spaces.Tuple):
-        return [leaf for key, part in _parts(space) for leaf in _leaf_values(part, values[key])]
+        return [leaf for key, part in parts(space) for leaf in _leaf_values(part, values[key])]
     return [values]
-
-
-def _parts(space: Any) -> list[tuple[Any, Space]]:
-    return list(space.spaces.items()) if isinstance(space, spaces.Dict) else list(enumerate(space.spaces))
 
 
 def _column(space: Space, values: Any) -> np.ndarray | list[str]:

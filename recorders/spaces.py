@@ -12,7 +12,7 @@ from gymnasium import spaces
 from .layout import MAX_TEXT_BYTES, TEXT, Field, RecordingError
 
 Space = gymnasium.Space[Any]
-_ARRAYS = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
+ARRAYS = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
 
 
 def space_card(space: Space) -> dict[str, Any]:
@@ -22,7 +22,7 @@ def space_card(space: Space) -> dict[str, Any]:
         RecordingError: if it is of no kind that Gymnasium has.
     """
     card: dict[str, Any] = {"type": type(space).__name__}
-    if isinstance(space, _ARRAYS):
+    if isinstance(space, ARRAYS):
         card |= {"dtype": str(space.dtype), "shape": list(space.shape or [])}
     if isinstance(space, spaces.Discrete):
         return card | {"n": int(space.n), "start": int(space.start)}
@@ -55,8 +55,8 @@ def space_fields(name: str, space: Space) -> dict[str, Field]:
     holds the JSON of `space.to_jsonable`.
     """
     if isinstance(space, spaces.Dict | spaces.Tuple):
-        return {n: f for key, part in _parts(space) for n, f in space_fields(_part_name(name, key), part).items()}
-    if isinstance(space, _ARRAYS):
+        return {n: f for key, part in parts(space) for n, f in space_fields(_part_name(name, key), part).items()}
+    if isinstance(space, ARRAYS):
         return {name: Field(shape=tuple(space.shape or ()), dtype=str(np.dtype(space.dtype)))}
     return {name: Field(shape=(), dtype=TEXT)}
 
@@ -72,7 +72,7 @@ def to_rows(name: str, space: Space, value: Any) -> dict[str, Any]:
     """
     if isinstance(space, spaces.Dict | spaces.Tuple):
         return _composite_rows(name, space, value)
-    if isinstance(space, _ARRAYS):
+    if isinstance(space, ARRAYS):
         return {name: _exact(name, space, value)}
     if isinstance(space, spaces.Text):
         return {name: as_text(name, value)}
@@ -106,7 +106,7 @@ def in_format(space: Space, value: Any) -> Any:
     Raises:
         RecordingError: if the shape is another, or an integer would change.
     """
-    if not isinstance(space, _ARRAYS) or isinstance(space, spaces.Discrete):
+    if not isinstance(space, ARRAYS) or isinstance(space, spaces.Discrete):
         return value
     given = np.asarray(value)
     rounded = given.dtype.kind == "f" and np.dtype(space.dtype).kind == "f"
@@ -116,10 +116,10 @@ def in_format(space: Space, value: Any) -> Any:
 def from_rows(name: str, space: Space, rows: Mapping[str, np.ndarray]) -> Any:
     """Values of a space from its arrays: an array [n, ...], a dict or tuple of such, or a list of n values."""
     if isinstance(space, spaces.Dict):
-        return {key: from_rows(_part_name(name, key), part, rows) for key, part in _parts(space)}
+        return {key: from_rows(_part_name(name, key), part, rows) for key, part in parts(space)}
     if isinstance(space, spaces.Tuple):
-        return tuple(from_rows(_part_name(name, key), part, rows) for key, part in _parts(space))
-    if isinstance(space, _ARRAYS):
+        return tuple(from_rows(_part_name(name, key), part, rows) for key, part in parts(space))
+    if isinstance(space, ARRAYS):
         return rows[name]
     if isinstance(space, spaces.Text):
         return list(rows[name])
@@ -129,9 +129,9 @@ def from_rows(name: str, space: Space, rows: Mapping[str, np.ndarray]) -> Any:
 def value_at(space: Space, values: Any, index: int) -> Any:
     """Value `index` of what `from_rows` gave, as `env.step` takes it."""
     if isinstance(space, spaces.Dict):
-        return {key: value_at(part, values[key], index) for key, part in _parts(space)}
+        return {key: value_at(part, values[key], index) for key, part in parts(space)}
     if isinstance(space, spaces.Tuple):
-        return tuple(value_at(part, values[key], index) for key, part in _parts(space))
+        return tuple(value_at(part, values[key], index) for key, part in parts(space))
     return values[index]
 
 
@@ -151,7 +151,8 @@ def _inexact(values: np.ndarray) -> bool:
     return bool(np.issubdtype(values.dtype, np.inexact))
 
 
-def _parts(space: Any) -> list[tuple[Any, Space]]:
+def parts(space: Any) -> list[tuple[Any, Space]]:
+    """Keys and spaces of what a Dict or Tuple is made of."""
     return list(space.spaces.items()) if isinstance(space, spaces.Dict) else list(enumerate(space.spaces))
 
 
@@ -160,12 +161,12 @@ def _part_name(name: str, key: Any) -> str:
 
 
 def _composite_rows(name: str, space: Any, value: Any) -> dict[str, Any]:
-    keys = [key for key, _ in _parts(space)]
+    keys = [key for key, _ in parts(space)]
     have = list(value) if isinstance(value, Mapping) else list(range(len(value))) if isinstance(value, tuple) else None
     if have is None or set(have) != set(keys):
         kind = "dict with keys" if isinstance(space, spaces.Dict) else "tuple with places"
         raise RecordingError(f"{name} must be a {kind} {keys}, got {value!r}")
-    return {n: v for key, part in _parts(space) for n, v in to_rows(_part_name(name, key), part, value[key]).items()}
+    return {n: v for key, part in parts(space) for n, v in to_rows(_part_name(name, key), part, value[key]).items()}
 
 
 def _exact(name: str, space: Space, value: Any) -> Any:
