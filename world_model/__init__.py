@@ -4,7 +4,9 @@ from .checkpoint import WorldError, load_world, read_card, save_world, write_car
 from .contexts import Contexts
 from .model import WorldModel
 from .model_config import WorldModelConfig
-from .rollout import Cancelled, Drawn, World
+from .passes import Cancelled
+from .plan_config import PlanConfig, PlanWarning
+from .rollout import Drawn, World
 from .sampler import SamplerConfig
 from .state import Episode, StateError, WorldState
 
@@ -13,6 +15,8 @@ __all__ = [
     "Contexts",
     "Drawn",
     "Episode",
+    "PlanConfig",
+    "PlanWarning",
     "SamplerConfig",
     "StateError",
     "World",

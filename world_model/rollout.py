@@ -1,20 +1,21 @@
 """Stepping a trained world: one frame per action, with everything that must be remembered in a WorldState."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from .cache import FrameCache
 from .contexts import Contexts
 from .model import WorldModel
-from .noise import batch_noise
-from .plans import ad_levels, live_levels
-from .sampler import Denoise, SamplerConfig, flow_path, run_levels
+from .passes import Passes, with_noise
+from .plan_config import PlanConfig
+from .plans import live_levels
+from .sampler import SamplerConfig, flow_path, run_levels
+from .scripted import begun, roll_out
 from .state import Flight, StateError, WorldState
 
 
@@ -28,10 +29,6 @@ class Drawn:
     """float32 [B]"""
     terminated: Tensor
     """bool [B]"""
-
-
-class Cancelled(Exception):
-    """A step was given up between two passes; its state has not moved."""
 
 
 class World:
@@ -117,9 +114,9 @@ class World:
         leading = np.concatenate([np.full((len(frames), 1), self.model.null_action), actions], 1)
         led, x = torch.from_numpy(leading).to(self.device), self.model.scaler.encode(shown)
         together = self.model.config.window  # what one pass can commit: the last of them sees the first
-        self._commit(state, x[:, :together], led[:, :together], shown[:, :together])
+        self.commit(state, x[:, :together], led[:, :together], shown[:, :together])
         for i in range(together, x.shape[1]):
-            self._commit(state, x[:, i : i + 1], led[:, i : i + 1], shown[:, i : i + 1])
+            self.commit(state, x[:, i : i + 1], led[:, i : i + 1], shown[:, i : i + 1])
         return state
 
     def step_batch(self, state: WorldState, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -155,21 +152,56 @@ class World:
             raise ValueError(f"actions must be int64 [{len(state)}], got {actions.dtype} {list(actions.shape)}")
         levels = live_levels(self.sampler.steps, stagger or self.sampler.steps)
         state.flight = flight = self._flight(state, levels, keep_on)
-        shown: list[Tensor] = []
-        tokens: list[Tensor] = []
+        x = with_noise(self, state, flight.x if flight else None, levels.shape[1])
+        drawn, later = self.draw_next(state, x, levels, Passes(self, state, actions[:, None], keep_on=keep_on))
+        state.flight = flight.like(later) if flight else None
+        return drawn
+
+    def draw_next(self, state: WorldState, x: Tensor, levels: np.ndarray, passes: Passes) -> tuple[Drawn, Tensor]:
+        """Bring frames in flight x [B, F, H, W, 3] from the first row of `levels` to the last and commit the first one.
+
+        Returns:
+            what was committed, and the frames in flight after it [B, F - 1, H, W, 3].
+        """
+        done: list[Drawn] = []
+        actions = passes.known[:, passes.memory : passes.memory + 1]
 
         def finish(clean: Tensor, index: int) -> Tensor:
-            shown.append(self.model.scaler.decode(clean))
-            quantised = self.model.scaler.encode(shown[0])
-            tokens.append(self._commit(state, quantised[:, None], actions[:, None], shown[0][:, None]))
-            return quantised
+            done.append(self.commit_drawn(state, clean, actions))
+            return clean
 
-        x = self._with_noise(state, flight, levels.shape[1])
-        x = run_levels(levels, flow_path(self.sampler), x, self._denoiser(state, actions, keep_on), finish)
-        if flight is not None:
-            state.flight = flight.like(x[:, 1:])
-        rewards, terminated = self.model.outcome.decide(tokens[0])
-        return Drawn(shown[0], rewards[:, 0], terminated[:, 0])
+        x = run_levels(levels, flow_path(self.sampler), x, passes, finish)
+        return done[0], x[:, 1:]
+
+    def commit_drawn(self, state: WorldState, clean: Tensor, actions: Tensor) -> Drawn:
+        """Commit the next frame, [B, H, W, 3] in model units, as it is shown, in uint8. actions int64 [B, 1]."""
+        shown = self.model.scaler.decode(clean)
+        tokens = self.commit(state, self.model.scaler.encode(shown)[:, None], actions, shown[:, None])
+        rewards, terminated = self.model.outcome.decide(tokens)
+        return Drawn(shown, rewards[:, 0], terminated[:, 0])
+
+    def rollout(self, state: WorldState, actions: np.ndarray, plan: PlanConfig | None = None) -> Iterator[Drawn]:
+        """Draw the frames that a whole script of actions leads to, as a plan says that may know them all.
+
+        Args:
+            state: advances with every frame that is handed out; frames in flight are not kept at the end.
+            actions: int [B, n].
+            plan: how; one frame after the other when None. See `PlanConfig`.
+
+        Yields:
+            frame after frame.
+
+        Raises:
+            ValueError: if the actions do not fit, or the plan cannot be.
+            StateError: if the state is of another world or number format.
+        """
+        self.check_state(state)
+        actions = np.asarray(actions)
+        if actions.ndim != 2 or len(actions) != len(state):
+            raise ValueError(f"actions must be integers [{len(state)}, n], got {list(actions.shape)}")
+        if actions.size:
+            self._check_actions(actions.reshape(-1), actions.size)
+        return roll_out(self, state, torch.from_numpy(actions.astype(np.int64)).to(self.device), plan or PlanConfig())
 
     def check_state(self, state: WorldState) -> None:
         """Whether this world can step a state.
@@ -185,47 +217,17 @@ class World:
                              f"load the world that it was made with")
 
     def _flight(self, state: WorldState, levels: np.ndarray, keep_on: Callable[[], bool] | None) -> Flight | None:
-        """The frames in flight that a plan needs: those of the state, or begun now, without actions."""
-        steps, (passes, frames) = self.sampler.steps, levels.shape
-        stagger = passes - 1
+        """The frames in flight that a live plan needs: those of the state, or begun now, without actions."""
+        steps, stagger, frames = self.sampler.steps, len(levels) - 1, levels.shape[1]
         if stagger == steps:
             return None
         if state.flight and (state.flight.steps, state.flight.stagger) == (steps, stagger):
             return state.flight
-        begun = ad_levels(frames, steps, stagger)[: steps - stagger + 1, : frames - 1]
-        x = self._with_noise(state, None, frames - 1)
-        unknown = torch.full((len(state),), self.model.null_action, device=self.device)
-        return Flight(run_levels(begun, flow_path(self.sampler), x, self._denoiser(state, unknown, keep_on)),
-                      steps, stagger)
+        unknown = torch.full((len(state), 1), self.model.null_action, device=self.device)
+        x = begun(self, state, frames - 1, stagger, Passes(self, state, unknown, keep_on=keep_on))
+        return Flight(x, steps, stagger)
 
-    def _with_noise(self, state: WorldState, flight: Flight | None, frames: int) -> Tensor:
-        """Frames in flight, then noise up to so many: [B, frames, H, W, 3]."""
-        begun = flight.x.shape[1] if flight is not None else 0
-        fresh = [batch_noise(state.seeds, [n + i for n in state.frames], self.observation_shape)
-                 for i in range(begun, frames)]
-        noise = torch.stack(fresh, 1).to(self.device)
-        return noise if flight is None else torch.cat([flight.x, noise], 1)
-
-    def _denoiser(self, state: WorldState, actions: Tensor, keep_on: Callable[[], bool] | None) -> Denoise:
-        """The network after the past of `state`: the next frame is led to by `actions`, those after it by unknown ones.
-
-        Tokens of the first pass are kept only where nothing else is in flight.
-        """
-        cache, thoughts = state.cache, list[Tensor]()
-        recent, known = cache.recent.to(self.dtype), torch.cat([cache.actions, actions[:, None]], 1)
-
-        def denoise(live: Tensor, times: Tensor, first: int) -> Tensor:
-            if keep_on is not None and not keep_on():
-                raise Cancelled
-            live, times = live.to(self.dtype), times.to(self.device).expand(len(live), -1)
-            led = F.pad(known, (0, live.shape[1] - 1), value=self.model.null_action)
-            if not (thoughts and self.sampler.reuse and live.shape[1] == 1):
-                thoughts[:] = [self.model.think_cached(live, recent, times, led, cache.rings)]
-            return self.model.draw_cached(thoughts[0], live, recent, times, led).float()
-
-        return denoise
-
-    def _commit(self, state: WorldState, x: Tensor, actions: Tensor, shown: Tensor) -> Tensor:
+    def commit(self, state: WorldState, x: Tensor, actions: Tensor, shown: Tensor) -> Tensor:
         """Run clean frames [B, n, H, W, 3] at level 0 and store their keys. Returns their tokens [B, n, N, D]."""
         fresh: list[tuple[Tensor, Tensor]] = []
         cache, times = state.cache, torch.zeros(actions.shape, device=self.device)
