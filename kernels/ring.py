@@ -6,6 +6,8 @@ committed is known on the device alone: streams of a batch may have any ages, an
 Keys are stored un-rotated in time; where a slot lies on the time axis follows from the count when it is read.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -96,9 +98,47 @@ class RingCache:
 
     def clone(self) -> "RingCache":
         """An independent copy."""
+        return self._like(lambda x: x.clone(), self.batch)
+
+    def take(self, rows: list[int]) -> "RingCache":
+        """An independent copy of some streams, in the order of `rows`."""
+        return self._like(lambda x: x[rows], len(rows))
+
+    def put(self, rows: list[int], other: "RingCache") -> None:
+        """Streams `rows` become those of `other`, which holds as many, or one for all of them.
+
+        A full ring may begin anywhere: it is turned to begin where the rings beside it do, so that streams which are
+        stepped together overwrite the same slot whatever their ages. `count` of such a stream is theirs then.
+
+        Raises:
+            ValueError: if the other cache has other sizes or another dtype.
+        """
+        mine, its = (self._sizes(), other._sizes())
+        if mine != its or other.batch not in (1, len(rows)):
+            raise ValueError(f"expected {len(rows)} or 1 streams of {mine}, got {other.batch} of {its}")
+        ages, held = self.count.tolist(), other.count.tolist()
+        beside = [age for b, age in enumerate(ages) if b not in rows and age >= self.capacity]
+        common = beside[0] if beside else max(held)
+        for i, row in enumerate(rows):
+            source = i if other.batch > 1 else 0
+            full = held[source] >= self.capacity
+            ages[row] = common if full else held[source]
+            turn = (common - held[source]) % max(self.capacity - self.sinks, 1) if full else 0
+            for name in ("k", "v", "k_scale", "v_scale"):
+                memory, x = getattr(self, name), getattr(other, name)
+                if memory is not None:
+                    memory[row, : self.sinks] = x[source, : self.sinks]
+                    memory[row, self.sinks :] = x[source, self.sinks :].roll(turn, 0)
+        self.count.copy_(torch.tensor(ages, dtype=torch.int32))
+
+    def _sizes(self) -> tuple[int, int, int, int, int, torch.dtype]:
+        return self.capacity, self.P, self.kv_heads, self.width, self.sinks, self.k.dtype
+
+    def _like(self, change: Callable[[Tensor], Tensor], batch: int) -> "RingCache":
+        """The same kind of cache with all tensors changed."""
         other = object.__new__(RingCache)
-        other.__dict__.update(
-            {name: x.clone() if isinstance(x, Tensor) else x for name, x in self.__dict__.items()})
+        other.__dict__.update({n: change(x) if isinstance(x, Tensor) else x for n, x in self.__dict__.items()})
+        other.batch = batch
         return other
 
     def check_tokens(self, **tensors: Tensor) -> None:

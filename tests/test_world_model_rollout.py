@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from world_model import Contexts, SamplerConfig, World, WorldModel, WorldModelConfig
-from world_model.rollout import frame_noise
+from world_model.noise import frame_noise
 
 ACTIONS = [0, 1, 2, 2, 1, 0, 1]
 
@@ -70,11 +70,11 @@ def test_what_a_step_holds_never_grows(world: World) -> None:
     state = world.start(world.contexts.frames[0], world.contexts.actions[0], 1)
     for _ in range(3):
         world.step(state, 0)
-    held = state.cache.nbytes, state.recent.shape
+    held = state.nbytes, state.cache.recent.shape
     for _ in range(40):
         world.step(state, 1)
-    assert (state.cache.nbytes, state.recent.shape) == held
-    assert state.frame == 3 + 43
+    assert (state.nbytes, state.cache.recent.shape) == held
+    assert state.frames == [3 + 43]
 
 
 def test_starts_of_any_length_work(world: World) -> None:
@@ -84,7 +84,7 @@ def test_starts_of_any_length_work(world: World) -> None:
         assert world.step(state, 1)[0].shape == (8, 12, 3)
     long = np.concatenate([frames] * 5)
     state = world.start(long, np.zeros(14, np.int64), 0)
-    assert state.frame == 15 and world.step(state, 0)[0].shape == (8, 12, 3)
+    assert state.frames == [15] and world.step(state, 0)[0].shape == (8, 12, 3)
 
 
 @pytest.mark.parametrize("reuse", [False, True])
@@ -142,4 +142,4 @@ def test_starts_and_actions_that_do_not_fit_are_refused(world: World) -> None:
         world.step(state, 3)
     with pytest.raises(ValueError, match="need 1 integer actions"):
         world.step(state, float("nan"))  # type: ignore[arg-type]
-    assert state.frame == 3  # nothing half-changed
+    assert state.frames == [3]  # nothing half-changed

@@ -4,12 +4,17 @@ from .checkpoint import WorldError, load_world, read_card, save_world, write_car
 from .contexts import Contexts
 from .model import WorldModel
 from .model_config import WorldModelConfig
-from .rollout import World, WorldState
+from .rollout import Cancelled, Drawn, World
 from .sampler import SamplerConfig
+from .state import Episode, StateError, WorldState
 
 __all__ = [
+    "Cancelled",
     "Contexts",
+    "Drawn",
+    "Episode",
     "SamplerConfig",
+    "StateError",
     "World",
     "WorldError",
     "WorldModel",

@@ -1,46 +1,120 @@
-"""The committed past of rollouts: a bounded ring of keys and values for every layer that looks back.
+"""The committed past of rollouts: rings of keys and values, and what else is read of it, last pictures and actions.
 
 Keys are stored after QK-norm, rotated by row and column but not in time; distances in time are applied when they are
 read (`kernels.window_attention`), so an episode has no longest length and dropping frames needs no re-indexing.
 """
 
-import copy
+import threading
+import weakref
 
+import torch
 from torch import Tensor
 
 from kernels import RingCache
 
 from .model_config import WorldModelConfig
 
+_sharing = threading.Lock()
+
 
 class FrameCache:
-    """The committed past of a batch of rollouts: sink frames that stay, then a ring of the most recent ones."""
+    """The committed past of B rollouts. Forks share memory until one of them is written to."""
 
-    def __init__(self, config: WorldModelConfig, like: Tensor, batch: int = 1):
-        """Allocate an empty one, of the dtype and on the device of `like`."""
+    def __init__(self, config: WorldModelConfig, like: Tensor, batch: int = 1, pictures: int = 1):
+        """Allocate an empty one.
+
+        Args:
+            like: its dtype and device are those of keys and values.
+            batch: rollouts B.
+            pictures: last pictures kept as they were shown, at least 1.
+        """
         capacity = config.sinks + max(config.window - 1, 0)
+        shape = (config.height, config.width, 3)
         self.rings = [
             RingCache(batch, capacity, config.tokens, config.heads, config.dim // config.heads, sinks=config.sinks,
                       dtype=like.dtype, device=like.device)
             for window in config.windows if window > 1
         ]
+        self.recent = torch.zeros(batch, config.history, *shape, device=like.device)
+        """[B, history, H, W, 3] the last committed frames in model units, oldest first; zeros before the start"""
+        self.actions = torch.full((batch, config.action_memory), config.num_actions, device=like.device)
+        """int64 [B, action_memory] actions that led to the last committed frames; the null action before the start"""
+        self.pictures = torch.zeros(batch, pictures, *shape, dtype=torch.uint8, device=like.device)
+        """uint8 [B, K, H, W, 3] the last pictures, newest last"""
+        self._holders = weakref.WeakSet([self])
+
+    @property
+    def batch(self) -> int:
+        """Rollouts B."""
+        return len(self.pictures)
 
     @property
     def nbytes(self) -> int:
-        """Memory held, in bytes; it never changes."""
-        return sum(ring.nbytes for ring in self.rings)
+        """Memory held, in bytes; it never changes. Forks that share it count it each."""
+        return sum(ring.nbytes for ring in self.rings) + sum(x.nbytes for x in self._tensors())
 
-    def append(self, fresh: list[tuple[Tensor, Tensor]]) -> None:
-        """Store the next committed frame.
+    @torch.inference_mode()
+    def append(self, fresh: list[tuple[Tensor, Tensor]], x: Tensor, actions: Tensor, pictures: Tensor) -> None:
+        """Store the next n committed frames.
 
         Args:
-            fresh: (k, v) of every layer that looks back, each [B, N, H, D/H].
+            fresh: (k, v) of every layer that looks back, each [B, n*N, H, D/H].
+            x: [B, n, H, W, 3] the frames in model units.
+            actions: int64 [B, n] that led to them.
+            pictures: uint8 [B, n, H, W, 3] the frames as they are shown.
         """
+        self.own()
         for ring, (k, v) in zip(self.rings, fresh, strict=True):
             ring.append(k, v)
+        for memory, new in zip(self._tensors(), (x, actions, pictures), strict=True):
+            kept = memory.shape[1]
+            if kept:
+                memory.copy_(torch.cat([memory, new], 1)[:, -kept:])
 
-    def clone(self) -> "FrameCache":
-        """An independent copy."""
-        other = copy.copy(self)
-        other.rings = [ring.clone() for ring in self.rings]
+    def fork(self) -> "FrameCache":
+        """A copy that shares this one's memory until either is written to."""
+        other = self._like(self.rings, self._tensors())
+        with _sharing:
+            other._holders = self._holders
+            other._holders.add(other)
+        return other
+
+    def own(self) -> None:
+        """Stop sharing memory with forks; without any nothing is copied."""
+        with _sharing:
+            if len(self._holders) == 1:
+                return
+            with torch.inference_mode():  # holding the lock: whoever is left alone writes in place
+                self.rings = [ring.clone() for ring in self.rings]
+                self.recent, self.actions, self.pictures = (x.clone() for x in self._tensors())
+            self._holders.discard(self)
+            self._holders = weakref.WeakSet([self])
+
+    @torch.inference_mode()
+    def take(self, rows: list[int]) -> "FrameCache":
+        """An independent copy of some rollouts."""
+        return self._like([ring.take(rows) for ring in self.rings], [x[rows] for x in self._tensors()])
+
+    @torch.inference_mode()
+    def put(self, rows: list[int], other: "FrameCache") -> None:
+        """Rollouts `rows` become those of `other`, of the same sizes: as many, or one for all."""
+        self.own()
+        for ring, its in zip(self.rings, other.rings, strict=True):
+            ring.put(rows, its)
+        for memory, x in zip(self._tensors(), other._tensors(), strict=True):
+            memory[rows] = x
+
+    def replace_pictures(self, pictures: Tensor) -> None:
+        """Keep these last pictures from now on, uint8 [B, K, H, W, 3], K >= 1."""
+        self.own()
+        self.pictures = pictures.contiguous()
+
+    def _tensors(self) -> tuple[Tensor, Tensor, Tensor]:
+        return self.recent, self.actions, self.pictures
+
+    def _like(self, rings: list[RingCache], tensors: "tuple[Tensor, ...] | list[Tensor]") -> "FrameCache":
+        other = object.__new__(FrameCache)
+        other.rings = rings
+        other.recent, other.actions, other.pictures = tensors
+        other._holders = weakref.WeakSet([other])
         return other

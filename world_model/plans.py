@@ -67,6 +67,25 @@ def ad_plan(frames: int, steps: int, stagger: int) -> LevelPlan:
     return LevelPlan(steps=steps, levels=ad_levels(frames, steps, stagger))
 
 
+def live_levels(steps: int, stagger: int) -> np.ndarray:
+    """Rows of the AD plan between two frames, once it runs: those of one step of a world that is played live.
+
+    The next frame (column 0) goes from level min(stagger, steps) to 0, the frames after it, whose actions nobody knows
+    yet, `stagger` levels down each. With stagger >= steps there is only the next one.
+
+    Returns:
+        int64 [stagger + 1, ceil(steps / stagger)].
+
+    Raises:
+        ValueError: if steps or stagger is below 1.
+    """
+    if steps < 1 or stagger < 1:
+        raise ValueError(f"need steps >= 1 and stagger >= 1, got {steps} and {stagger}")
+    stagger = min(stagger, steps)
+    done = steps - stagger + np.arange(stagger + 1)[:, None] - np.arange(-(-steps // stagger))[None] * stagger
+    return steps - np.clip(done, 0, steps)
+
+
 def autoregressive_plan(frames: int, steps: int) -> LevelPlan:
     """One frame after the other: AD with stagger = steps. The only unbiased plan under causal attention."""
     return ad_plan(frames, steps, steps)

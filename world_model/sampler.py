@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -69,33 +70,54 @@ def run_plan(
     denoise: Denoise,
     finished: Callable[[Tensor, int], Tensor] | None = None,
 ) -> Tensor:
-    """Draw frames from noise as a plan says, deterministically (DDIM, eta = 0).
-
-    A pass asks the network only about the frames from the first to the last one it updates, then moves each of
-    them along the path its clean estimate implies: e = (x - alpha x_0) / sigma, x' = alpha' x_0 + sigma' e.
+    """Draw frames from noise as a plan says: `run_levels` from the plan's first row to its last.
 
     Args:
         plan: levels of `plan.frames` frames over `plan.passes` passes.
         path: alpha, sigma and time of each level.
         noise: [B, frames, ...] the frames' starting points.
-        denoise: the network; earlier frames are committed, later ones not begun.
-        finished: called once per frame, in order, with the clean frame [B, ...] and its index; what it returns
-            takes the frame's place (a commit: quantised, written to a cache).
+        denoise, finished: as in `run_levels`.
 
     Returns:
         [B, frames, ...] clean frames.
     """
-    frames = list(noise.unbind(1))
-    for row in range(plan.passes):
-        first, last = plan.live(row)
-        levels, lower = plan.levels[row], plan.levels[row + 1]
-        times = path.times[torch.as_tensor(levels[first:last])]
+    return run_levels(plan.levels, path, noise, denoise, finished)
+
+
+def run_levels(
+    levels: np.ndarray,
+    path: NoisePath,
+    x: Tensor,
+    denoise: Denoise,
+    finished: Callable[[Tensor, int], Tensor] | None = None,
+) -> Tensor:
+    """Move frames from the levels of the first row to those of the last, deterministically (DDIM, eta = 0).
+
+    A pass asks the network only about the frames from the first to the last one it updates, then moves each of
+    them along the path its clean estimate implies: e = (x - alpha x_0) / sigma, x' = alpha' x_0 + sigma' e.
+
+    Args:
+        levels: int [passes + 1, frames], no column ever rises.
+        path: alpha, sigma and time of each level.
+        x: [B, frames, ...] the frames at the levels of the first row.
+        denoise: the network; earlier frames are committed, later ones not begun.
+        finished: called once per frame that becomes clean, in order, with the frame [B, ...] and its index; what it
+            returns takes the frame's place (a commit: quantised, written to a cache).
+
+    Returns:
+        [B, frames, ...] at the levels of the last row.
+    """
+    frames = list(x.unbind(1))
+    for now, then in pairwise(levels):
+        moved = np.flatnonzero(then < now).tolist()
+        first, last = moved[0], moved[-1] + 1
+        times = path.times[torch.as_tensor(now[first:last])]
         clean = denoise(torch.stack(frames[first:last], 1), times, first)
-        for i in np.flatnonzero(lower < levels).tolist():
-            alpha, sigma = float(path.alphas[levels[i]]), float(path.sigmas[levels[i]])
-            below_alpha, below_sigma = float(path.alphas[lower[i]]), float(path.sigmas[lower[i]])
+        for i in moved:
+            alpha, sigma = float(path.alphas[now[i]]), float(path.sigmas[now[i]])
+            below_alpha, below_sigma = float(path.alphas[then[i]]), float(path.sigmas[then[i]])
             keep = below_sigma / sigma
             frames[i] = keep * frames[i] + (below_alpha - keep * alpha) * clean[:, i - first]
-            if lower[i] == 0 and finished is not None:
+            if then[i] == 0 and finished is not None:
                 frames[i] = finished(frames[i], i)
     return torch.stack(frames, 1)
