@@ -1,4 +1,4 @@
-"""Observations: what an agent gets to see of a world's pictures, by size, colour, number format and how many at once."""
+"""What an agent gets to see of a world's pictures: size, colours, number format and how many at once."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,7 +6,6 @@ from typing import Any
 import gymnasium
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 DTYPES = {"uint8": torch.uint8, "float32": torch.float32}
@@ -59,7 +58,7 @@ class Observations:
         one = (rows, columns) if grayscale else (rows, columns, channels)
         stacked = one if self.frame_stack == 1 else (self.frame_stack, *one)
         high, dtype = (255, np.uint8) if obs_dtype == "uint8" else (1, np.float32)
-        self.space = gymnasium.spaces.Box(0, high, stacked, dtype)  # type: ignore[arg-type]
+        self.space = gymnasium.spaces.Box(0, high, stacked, dtype)
 
     def kwargs(self) -> dict[str, Any]:
         """The arguments that differ from their defaults, as JSON."""
@@ -72,15 +71,13 @@ class Observations:
         defaults = {"size": None, "grayscale": False, "obs_dtype": "uint8", "frame_stack": 1}
         return {name: value for name, value in given.items() if value != defaults[name]}
 
-    def of(self, pictures: NDArray[np.uint8]) -> NDArray[Any]:
-        """Observations [B, ...] of the last pictures, uint8 [B, K, H, W, 3] with K >= frame_stack; a new array."""
-        return self.of_tensor(torch.from_numpy(np.ascontiguousarray(pictures[:, -self.frame_stack :]))).numpy()
+    def of(self, pictures: Tensor) -> Tensor:
+        """Observations [B, ...] of the last pictures, uint8 [B, K, H, W, 3] with K >= frame_stack, on any device.
 
-    def of_tensor(self, pictures: Tensor) -> Tensor:
-        """As `of`, on the device where the pictures are; a new tensor."""
-        last = pictures[:, -self.frame_stack :]
-        if self.frame_stack == 1:
-            last = last[:, 0]
+        Returns:
+            A new tensor on that device.
+        """
+        last = pictures[:, -self.frame_stack :] if self.frame_stack > 1 else pictures[:, -1]
         if self.grayscale or self._resized:
             last = self._averaged(last)
         return last / 255 if self.obs_dtype == "float32" else last.clone()
@@ -115,7 +112,7 @@ def covered_area(length: int, count: int) -> Tensor:
 
 
 def _is_count(value: Any) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool) and value >= 1
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and int(value) >= 1
 
 
 def _checked_size(size: Any) -> tuple[int, int] | None:

@@ -15,6 +15,11 @@ from envs.observations import Observations
 RNG = np.random.default_rng(0)
 
 
+def seen_by(observations, pictures):
+    """Observations of pictures uint8 [B, K, H, W, 3] as numpy."""
+    return observations.of(torch.from_numpy(pictures)).numpy()
+
+
 def rounded(value: Fraction) -> int:
     return int(value + Fraction(1, 2))
 
@@ -36,7 +41,7 @@ def mean_of_area(picture, row, column, height, width) -> Fraction:
 @given(st.integers(1, 7), st.integers(1, 7), st.integers(1, 9), st.integers(1, 9), st.booleans(), st.integers(0, 99))
 def test_every_pixel_is_the_exact_mean_of_its_area_rounded_once(height, width, rows, columns, grayscale, seed):
     picture = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
-    seen = Observations(picture.shape, (rows, columns), grayscale).of(picture[None, None])[0]
+    seen = seen_by(Observations(picture.shape, (rows, columns), grayscale), picture[None, None])[0]
     planes = [picture[..., c].astype(object) for c in range(3)]
     if grayscale:
         planes = [sum(Fraction(part, 1000) * plane for part, plane in zip((299, 587, 114), planes, strict=True))]
@@ -50,10 +55,10 @@ def test_whole_factors_and_grey_are_those_of_pillow_up_to_one_level():
     """The recorders shrink by whole factors with Pillow's BOX, which rounds in between."""
     picture = RNG.integers(0, 256, (104, 80, 3), np.uint8)
     for height, width in [(52, 40), (26, 16)]:
-        small = Observations(picture.shape, (height, width)).of(picture[None, None])[0]
+        small = seen_by(Observations(picture.shape, (height, width)), picture[None, None])[0]
         pillow = np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.BOX))
         assert np.abs(small.astype(int) - pillow).max() <= 1
-    grey = Observations(picture.shape, grayscale=True).of(picture[None, None])[0]
+    grey = seen_by(Observations(picture.shape, grayscale=True), picture[None, None])[0]
     assert np.abs(grey.astype(int) - np.asarray(Image.fromarray(picture).convert("L"))).max() <= 1
 
 
@@ -61,16 +66,15 @@ def test_whole_factors_and_grey_are_those_of_pillow_up_to_one_level():
 def test_a_batch_is_seen_as_its_pictures_one_by_one(kwargs):
     pictures = RNG.integers(0, 256, (5, 4, 104, 80, 3), np.uint8)
     observations = Observations((104, 80, 3), **kwargs)
-    batch = observations.of(pictures)
-    assert batch.tobytes() == np.concatenate([observations.of(pictures[i : i + 1]) for i in range(5)]).tobytes()
-    assert batch.tobytes() == observations.of_tensor(torch.from_numpy(pictures)).numpy().tobytes()
+    batch = seen_by(observations, pictures)
+    assert batch.tobytes() == np.concatenate([seen_by(observations, pictures[i : i + 1]) for i in range(5)]).tobytes()
 
 
 def test_without_arguments_the_last_picture_is_seen_as_it_is_in_an_array_of_its_own():
     pictures = RNG.integers(0, 256, (2, 3, 8, 6, 3), np.uint8)
     observations = Observations((8, 6, 3))
     assert observations.space == gym.spaces.Box(0, 255, (8, 6, 3), np.uint8)
-    seen = observations.of(pictures)
+    seen = seen_by(observations, pictures)
     assert (seen == pictures[:, -1]).all()
     assert not np.shares_memory(seen, pictures)
     assert observations.kwargs() == {}
@@ -78,9 +82,9 @@ def test_without_arguments_the_last_picture_is_seen_as_it_is_in_an_array_of_its_
 
 def test_float32_is_uint8_divided_by_255():
     pictures = RNG.integers(0, 256, (2, 1, 8, 6, 3), np.uint8)
-    seen = Observations((8, 6, 3), (4, 5), obs_dtype="float32").of(pictures)
+    seen = seen_by(Observations((8, 6, 3), (4, 5), obs_dtype="float32"), pictures)
     assert seen.dtype == np.float32
-    assert (seen == Observations((8, 6, 3), (4, 5)).of(pictures) / np.float32(255)).all()
+    assert (seen == seen_by(Observations((8, 6, 3), (4, 5)), pictures) / np.float32(255)).all()
 
 
 @pytest.mark.parametrize("size", [None, (5, 9)])
@@ -91,14 +95,14 @@ def test_the_space_fits_every_combination(size, grayscale, obs_dtype, frame_stac
     given = {"size": size, "grayscale": grayscale, "obs_dtype": obs_dtype, "frame_stack": frame_stack}
     observations = Observations((8, 6, 3), **given)
     pictures = RNG.integers(0, 256, (2, 3, 8, 6, 3), np.uint8)
-    seen = observations.of(pictures)
+    seen = seen_by(observations, pictures)
     for one in seen:
         assert observations.space.contains(one)
     one = (*(size or (8, 6)), *(() if grayscale else (3,)))
     assert observations.space.shape == (one if frame_stack == 1 else (frame_stack, *one))
     if frame_stack > 1:
         alone = Observations((8, 6, 3), **{**given, "frame_stack": 1})
-        assert all((seen[:, t] == alone.of(pictures[:, : t + 1])).all() for t in range(3))
+        assert all((seen[:, t] == seen_by(alone, pictures[:, : t + 1])).all() for t in range(3))
     again = Observations((8, 6, 3), **observations.kwargs())
     assert again.space == observations.space
 
