@@ -2,6 +2,7 @@
 
     import gymnasium as gym, foreframe
     env = gym.make("foreframe/Pong-v0")
+    envs = gym.make_vec("foreframe/Pong-v0", num_envs=64)    # all of them drawn by one pass of the network
 
 The prefixed id works without the import: `gym.make("foreframe:foreframe/Pong-v0")`. Importing this module reads the
 worlds' small JSON cards and nothing else: neither torch nor pygame is loaded before the first world is made.
@@ -16,6 +17,7 @@ import gymnasium
 NAMESPACE = "foreframe"
 ANY_WORLD = f"{NAMESPACE}/World-v0"
 """id of whichever world is named: `gym.make("foreframe/World-v0", world="runs/pong/world")`"""
+_ENTRY_POINTS: dict[str, Any] = {"entry_point": "envs:WorldEnv", "vector_entry_point": "envs:WorldVectorEnv"}
 _WORLDS = Path(__file__).resolve().parent / "envs" / "worlds"
 
 
@@ -50,9 +52,9 @@ def _register_worlds() -> None:
             continue
         name = id.removeprefix(f"{NAMESPACE}/")
         limit = _read_card(name).get("max_episode_steps")
-        gymnasium.register(id=id, entry_point="envs:WorldEnv", max_episode_steps=limit, kwargs={"world": name})
+        gymnasium.register(id, **_ENTRY_POINTS, max_episode_steps=limit, kwargs={"world": name})
     if ANY_WORLD not in gymnasium.registry:
-        gymnasium.register(id=ANY_WORLD, entry_point="envs:WorldEnv")
+        gymnasium.register(ANY_WORLD, **_ENTRY_POINTS)
 
 
 def _read_card(name: str) -> dict[str, Any]:

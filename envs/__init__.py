@@ -5,10 +5,12 @@ from .player import PlayReport
 from .sessions import display_problem, play_in_window, play_scripted
 from .teacher import make_teacher
 from .world_env import WorldEnv
+from .world_vector_env import WorldVectorEnv
 
 __all__ = [
     "PlayReport",
     "WorldEnv",
+    "WorldVectorEnv",
     "display_problem",
     "find_world",
     "make_teacher",

@@ -1,28 +1,102 @@
-"""Where an episode begins: a real clip that ships with the world, or any clip the caller hands over."""
+"""Where an episode begins: a shipped clip, any clip the caller hands over, or a state of an earlier episode."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from world_model import StateError, World, WorldState
+
 Clip = tuple[NDArray[np.uint8], NDArray[np.int64]]
 """frames [k, H, W, 3] and the actions [k-1] between them"""
 
-OPTIONS = ("context", "frames", "actions")
+OPTIONS = ("context", "frames", "actions", "state")
+
+
+@dataclass(frozen=True)
+class Start:
+    """What `reset` was asked to begin at: a clip, the shipped clip of a number, a state; chance decides if nothing."""
+
+    clip: Clip | None = None
+    context: int | None = None
+    state: WorldState | None = None
+
+    def begin(self, world: World, rng: np.random.Generator, pictures: int) -> tuple[WorldState, dict[str, Any]]:
+        """A rollout from the clip, and reset's info; which clip and what noise are drawn from `rng`."""
+        clip, info = self.clip, {}
+        if clip is None:
+            drawn = int(rng.integers(len(world.contexts)))
+            index = drawn if self.context is None else self.context
+            clip, info = (world.contexts.frames[index], world.contexts.actions[index]), {"context": index}
+        return world.start(*clip, noise_seed(rng), pictures=pictures), info
+
+
+def check_going(state: WorldState) -> None:
+    """Whether there are next frames.
+
+    Raises:
+        StateError: if an episode of the state is over.
+    """
+    if any(episode.over for episode in state.episodes):
+        raise StateError("the state's episode is over: there is nothing to go on with; take a snapshot before its end")
+
+
+def noise_seed(rng: np.random.Generator) -> int:
+    """A seed for all noise of a rollout."""
+    return int(rng.integers(2**63 - 1))
+
+
+def checked_start(options: Mapping[str, Any] | None, world: World) -> Start:
+    """What `options` of `reset` ask for.
+
+    Args:
+        options: `context`, the number of a shipped clip; or `frames`, uint8 [k, H, W, 3] with k >= 1, oldest first, and
+            `actions`, k-1 ids; or `state`, a `WorldState` or the path of a saved one; or nothing.
+        world: what they are for.
+
+    Raises:
+        ValueError: for options that are unknown or contradict each other, or a clip that does not fit the world.
+        StateError: if `state` is no state, or a file that holds none of this world.
+    """
+    options = options or {}
+    check_options(options)
+    if "state" in options:
+        return Start(state=as_state(options["state"], world))
+    if "frames" in options:
+        return Start(clip=clip_of(options, world.observation_shape, world.num_actions))
+    if "context" in options:
+        return Start(context=context_index(options["context"], len(world.contexts)))
+    return Start()
+
+
+def as_state(value: Any, world: World) -> WorldState:
+    """A state, read from its file if `value` is a path.
+
+    Raises:
+        StateError: if it is neither, or the file holds no state of this world.
+    """
+    if isinstance(value, str | Path):
+        return WorldState.load(value, world)
+    if not isinstance(value, WorldState):
+        raise StateError(f"expected a WorldState or the path of a saved one, got {type(value).__name__}")
+    return value
 
 
 def check_options(options: Mapping[str, Any]) -> None:
     """Refuse options that `reset` does not know, or that contradict each other.
 
     Raises:
-        ValueError: for an unknown key, for a context beside frames, and for actions without frames.
+        ValueError: for an unknown key, for two of context, frames and state, and for actions without frames.
     """
     unknown = sorted(set(options) - set(OPTIONS))
     if unknown:
         raise ValueError(f"unknown reset options {unknown}: expected some of {list(OPTIONS)}")
-    if "context" in options and "frames" in options:
-        raise ValueError("reset options name both a context and frames: give one of them")
+    starts = [name for name in ("context", "frames", "state") if name in options]
+    if len(starts) > 1:
+        raise ValueError(f"reset options name both a {starts[0]} and {starts[1]}: give one of them")
     if "actions" in options and "frames" not in options:
         raise ValueError("reset options have actions but no frames: give the frames between which they were taken")
 

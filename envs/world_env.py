@@ -1,6 +1,6 @@
 """A learned world as a Gymnasium environment."""
 
-import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import gymnasium
@@ -10,27 +10,25 @@ from gymnasium.error import ResetNeeded
 from gymnasium.utils import EzPickle
 from numpy.typing import NDArray
 
-from world_model import WorldState, load_world
+from world_model import WorldState
 
-from .catalogue import WORLDS, find_world
-from .keymap import gymnasium_keys, noop_action
-from .starts import Clip, check_options, clip_of, context_index
+from .generators import generator_of, note_generator
+from .learned_world import LearnedWorld
+from .starts import Start, check_going, checked_start, noise_seed
 
 if TYPE_CHECKING:
     from .window import Window
 
-# A forked child inherits torch's thread pool without its threads and hangs in the first parallel operation
-# (AsyncVectorEnv forks by default); one thread needs no pool.
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
 
-
-class WorldEnv(gymnasium.Env[NDArray[np.uint8], np.int64], EzPickle):
+class WorldEnv(LearnedWorld, gymnasium.Env[NDArray[Any], np.int64], EzPickle):
     """Steps a world that a network draws: the same calls as the real game, one frame per step.
 
-    Observations are uint8 [H, W, 3]; actions are integers in [0, n). `reset(seed=s)` decides everything random
-    that follows: the starting clip and all noise, so equal seeds and actions give equal bytes on one machine.
-    `info` of `reset` says which shipped clip was taken (`context`); `info` of `step` is empty.
+    Observations are uint8 [H, W, 3] unless asked for otherwise; actions are integers in [0, n). `reset(seed=s)` decides
+    everything random that follows: the starting clip and all noise, so equal seeds and actions give equal bytes on one
+    machine. `info` of `reset` says which shipped clip was taken (`context`); `info` of `step` is empty.
+
+    `snapshot`, `restore` and `fork` go back to a moment, or on from it in several ways. Wrappers do not notice them:
+    `TimeLimit`, which `gymnasium.make` adds, goes on counting. `reset(options={"state": state})` tells wrappers too.
 
     Args:
         world: a shipped world's name ("Pong-v0") or the folder of a trained one.
@@ -38,10 +36,17 @@ class WorldEnv(gymnasium.Env[NDArray[np.uint8], np.int64], EzPickle):
         device: where the network runs, "cpu" or "cuda".
         dtype: number format of the network: "fp32", "bf16", or "auto", the faster one on this device.
         passes: network calls per frame; None for what the world's card says. Fewer are faster and worse.
+        size: (height, width) of observations in pixels, each the mean of the area it covers; None for the world's own.
+        grayscale: observations without colours, [h, w].
+        obs_dtype: "uint8", 0 to 255, or "float32", 0 to 1.
+        frame_stack: observations of the last so many frames, oldest first, along a new first axis. After `reset` these
+            are the real frames of the clip, so far as it has as many; its first is repeated where it has not.
+        max_episode_steps: `truncated` after so many steps of an episode; None for never. `gymnasium.make` has an
+            argument of this name that adds a wrapper instead, which counts by itself.
 
     Raises:
         WorldError: if the world does not exist or its files are damaged; the message says what to do.
-        ValueError: if `render_mode`, `dtype` or `passes` is not one of those.
+        ValueError: if another argument is not one of those.
     """
 
     metadata = {"render_modes": ["human", "rgb_array"], "render_fps": 15}  # noqa: RUF012
@@ -53,121 +58,120 @@ class WorldEnv(gymnasium.Env[NDArray[np.uint8], np.int64], EzPickle):
         device: str = "cpu",
         dtype: str = "auto",
         passes: int | None = None,
+        size: Sequence[int] | None = None,
+        grayscale: bool = False,
+        obs_dtype: str = "uint8",
+        frame_stack: int = 1,
+        max_episode_steps: int | None = None,
     ) -> None:
-        EzPickle.__init__(self, world, render_mode, device, dtype, passes)
-        if render_mode not in (None, *self.metadata["render_modes"]):
-            raise ValueError(f"render_mode must be None or one of {self.metadata['render_modes']}, got {render_mode!r}")
-        if passes is not None and passes < 1:
-            raise ValueError(f"passes must be at least 1, got {passes}")
-        folder = find_world(world)
-        self.world = load_world(folder, device, dtype).with_sampler(passes)
-        self._place = folder.name if folder.parent == WORLDS else str(folder.resolve())
-        self.render_mode = render_mode
-        self.metadata = {**self.metadata, "render_fps": round(self.world.fps)}
-        self.observation_space = gymnasium.spaces.Box(0, 255, self.world.observation_shape, np.uint8)
+        EzPickle.__init__(self, world, render_mode, device, dtype, passes, size, grayscale, obs_dtype, frame_stack,
+                          max_episode_steps)  # fmt: skip
+        self._open(world, render_mode, device, dtype, passes, max_episode_steps, size=size, grayscale=grayscale,
+                   obs_dtype=obs_dtype, frame_stack=frame_stack)  # fmt: skip
+        self.observation_space = self.observations.space
         self.action_space = gymnasium.spaces.Discrete(self.world.num_actions)
-        self._state: WorldState | None = None
-        self._frame: NDArray[np.uint8] | None = None
-        self._ended = False
         self._window: Window | None = None
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[NDArray[np.uint8], dict[str, Any]]:
-        """Begin an episode at a real clip and return the clip's last frame.
+    ) -> tuple[NDArray[Any], dict[str, Any]]:
+        """Begin an episode at a real clip and return the clip's last frame, or go on from a state.
 
         Args:
             seed: seeds everything random; None goes on with the present generator.
             options: `{"context": i}` begins at the i-th shipped clip; `{"frames": uint8 [k, H, W, 3], "actions":
-                [k-1]}` begins at any clip with k >= 1, `actions[t]` taken after seeing `frames[t]`.
+                [k-1]}` begins at any clip with k >= 1, `actions[t]` taken after seeing `frames[t]`;
+                `{"state": state}` goes on from a state, or the file of one, as `restore` does. A seed beside it seeds
+                the generator, and all noise from here on is another.
 
         Returns:
-            The observation, uint8 [H, W, 3], and info, with `context` when a shipped clip was taken.
+            The observation and info, with `context` when a shipped clip was taken.
 
         Raises:
             ValueError: if the options are not of that form, saying what was expected and what came.
+            StateError: if the state does not belong here, or its episode is over.
         """
-        super().reset(seed=seed)
-        (frames, actions), info = self._choose_start(options or {})
-        noise_seed = int(self.np_random.integers(2**63 - 1))
-        self._state = self.world.start(frames, actions, noise_seed)
-        self._frame = frames[-1].copy()
-        self._ended = False
+        start = checked_start(options, self.world)
+        info: dict[str, Any] = {}
+        if start.state is not None:
+            self._go_on(start.state, seed)
+        else:
+            info = self._begin(start, seed)
         self._follow()
-        return self._frame.copy(), info
+        return self._observation(), info
 
-    def step(self, action: Any) -> tuple[NDArray[np.uint8], float, bool, bool, dict[str, Any]]:
+    def step(self, action: Any) -> tuple[NDArray[Any], float, bool, bool, dict[str, Any]]:
         """Advance the world by one frame.
 
         Args:
             action: an integer in [0, n).
 
         Returns:
-            The observation, uint8 [H, W, 3], the reward, terminated, truncated (always False here) and an empty info.
+            The observation, the reward, terminated, truncated and an empty info.
 
         Raises:
-            ResetNeeded: before the first `reset`, and after the episode has terminated.
+            ResetNeeded: before the first `reset`, and after the episode has ended.
             ValueError: if the action is not an integer in [0, n).
         """
-        if self._state is None:
-            raise ResetNeeded("step() came before reset(): call reset() first")
-        if self._ended:
+        state = self._begun("step")
+        if state.episodes[0].over:
             raise ResetNeeded("step() came after the episode had terminated: call reset() to begin another")
-        frame, reward, terminated = self.world.step(self._state, self._checked_action(action))
-        self._frame = frame
-        self._ended = bool(terminated)
+        drawn = self._draw(state, torch.tensor([self._checked_action(action)], device=self.world.device))
+        terminated = bool(drawn.terminated[0])
+        truncated = self._count(state.episodes[0], terminated)
         self._follow()
-        return frame.copy(), float(reward), self._ended, False, {}
+        return self._observation(), float(drawn.rewards[0]), terminated, truncated, {}
 
-    def render(self) -> NDArray[np.uint8] | None:
-        """The last frame, uint8 [H, W, 3], with render_mode "rgb_array"; otherwise None.
+    def snapshot(self) -> WorldState:
+        """This moment, to go on from as often as one likes: `restore` it, `save` it, put it into another environment.
+
+        It holds everything that decides what comes: the world's memory and noise, the generator that chooses the next
+        starts, steps taken, and the last frames. Taking it copies nothing until this environment is stepped.
 
         Raises:
             ResetNeeded: before the first `reset`.
         """
-        if self._frame is None:
-            raise ResetNeeded("render() came before reset(): call reset() first")
-        if self.render_mode == "rgb_array":
-            return self._frame.copy()
-        return None
+        state = self._begun("snapshot").clone()
+        note_generator(state.episodes[0], self.np_random, self.np_random_seed)
+        return state
+
+    def restore(self, state: WorldState) -> None:
+        """Go on from a snapshot of this environment, of another of its world, or of one of a vector (`rows=[i]`).
+
+        Everything that follows is the same, bit for bit, as after the snapshot. The state itself is not changed.
+
+        Raises:
+            StateError: if it is of another world or number format, holds more than one rollout, or is damaged. Nothing
+                is changed.
+        """
+        self._adopt(self._fitting(state, [1]))
+        self._follow()
+
+    def fork(self, n: int) -> "list[WorldEnv]":
+        """`n` environments that go on from here, each by itself; they share weights, and memory until stepped.
+
+        None of them opens a window.
+
+        Raises:
+            ResetNeeded: before the first `reset`.
+            ValueError: if `n` is below 1.
+        """
+        return [self._twin(state) for state in self.snapshot().fork(n)]
+
+    def render(self) -> NDArray[np.uint8] | None:
+        """The last frame as the world draws it, uint8 [H, W, 3], with render_mode "rgb_array"; otherwise None.
+
+        Raises:
+            ResetNeeded: before the first `reset`.
+        """
+        self._begun("render")
+        return self._picture(0) if self.render_mode == "rgb_array" else None
 
     def close(self) -> None:
         """Close the window, if there is one. May be called more than once."""
         if self._window is not None:
             self._window.close()
             self._window = None
-
-    @property
-    def name(self) -> str:
-        """The world's name, as its card says it."""
-        return str(self.world.card["name"])
-
-    @property
-    def passes(self) -> int:
-        """Network calls per frame, the one that commits it not counted."""
-        return self.world.sampler.steps
-
-    def run_card(self) -> dict[str, Any]:
-        """What equal bytes depend on besides seed and actions: device, number format, passes, threads, torch."""
-        return {
-            "device": str(self.world.device),
-            "dtype": str(self.world.dtype),
-            "passes": self.passes,
-            "threads": torch.get_num_threads(),
-            "torch": torch.__version__,
-        }
-
-    def recording_card(self) -> dict[str, Any]:
-        """What a recording notes of this world, enough to make it again and to see whether it is the same."""
-        dtype = "bf16" if self.world.dtype == torch.bfloat16 else "fp32"
-        kwargs = {"world": self._place, "device": str(self.world.device), "dtype": dtype, "passes": self.passes}
-        return {
-            "env": {"id": "foreframe/World-v0", "kwargs": kwargs},
-            "world": self.world.card,
-            "world_hash": self.world.hash,
-            "run": self.run_card(),
-            "fps": self.world.fps,
-        }
 
     def recording_start(self, info: dict[str, Any]) -> dict[str, Any]:
         """What a recording notes of an episode just begun with `info`: its noise, and the clip it goes on from."""
@@ -178,22 +182,32 @@ class WorldEnv(gymnasium.Env[NDArray[np.uint8], np.int64], EzPickle):
         arrays = {"context_frames": contexts.frames[index], "context_actions": contexts.actions[index]}
         return {**noise, "arrays": arrays, "context": index}
 
-    def get_action_meanings(self) -> list[str]:
-        """Names of the actions in the order of their ids, as the real game calls them."""
-        return list(self.world.action_meanings)
+    def _begin(self, start: Start, seed: int | None) -> dict[str, Any]:
+        """Begin at a clip; returns reset's info."""
+        super().reset(seed=seed)
+        self._state, info = start.begin(self.world, self.np_random, self.observations.frame_stack)
+        return info
 
-    def get_keys_to_action(self) -> dict[tuple[int, ...], int]:
-        """Keys for `gymnasium.utils.play.play`: sorted key codes held together, to the action they mean."""
-        return gymnasium_keys(self.world.card["actions"]["keys"], noop_action(self.world.action_meanings))
+    def _go_on(self, state: Any, seed: int | None) -> None:
+        """Go on from a state whose episode is not over."""
+        state = self._fitting(state, [1])
+        check_going(state)
+        if seed is None:
+            self._adopt(state)
+            return
+        super().reset(seed=seed)
+        state.seeds = [noise_seed(self.np_random)]
+        self._state = state
 
-    def _choose_start(self, options: dict[str, Any]) -> tuple[Clip, dict[str, Any]]:
-        """The clip to continue, and reset's info."""
-        check_options(options)
-        if "frames" in options:
-            return clip_of(options, self.world.observation_shape, self.world.num_actions), {}
-        contexts = self.world.contexts
-        index = context_index(options.get("context", int(self.np_random.integers(len(contexts)))), len(contexts))
-        return (contexts.frames[index], contexts.actions[index]), {"context": index}
+    def _adopt(self, state: WorldState) -> None:
+        """Go on from a fitting state, with its generator if it has one."""
+        known = generator_of(state.episodes[0])
+        if known is not None:
+            self._np_random, self._np_random_seed = known
+        self._state = state
+
+    def _observation(self) -> NDArray[Any]:
+        return self.observations.of(self._begun("step").pictures)[0].cpu().numpy()
 
     def _checked_action(self, action: Any) -> int:
         if not self.action_space.contains(action):
@@ -209,7 +223,6 @@ class WorldEnv(gymnasium.Env[NDArray[np.uint8], np.int64], EzPickle):
             from .window import Window  # pygame is loaded only when a window opens
 
             self._window = Window(self.world.observation_shape, title=self.name)
-        assert self._frame is not None
         self._window.poll()
-        self._window.show(self._frame, [])
+        self._window.show(self._picture(0), [])
         self._window.tick(self.metadata["render_fps"])

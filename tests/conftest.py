@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from recorders import ZarrRecorder, action_meanings, game_card, game_for, make_game
+from small_worlds import save_small_world
 from world_model import Contexts, SamplerConfig, WorldModel, WorldModelConfig, save_world
 
 
@@ -52,6 +53,18 @@ def other_world(tmp_path_factory) -> Path:
 def ending_world(tmp_path_factory) -> Path:
     """Folder of a world whose every episode ends at the first step."""
     return save_tiny_world(tmp_path_factory.mktemp("worlds") / "Ending-v0", ends=True)
+
+
+@pytest.fixture(scope="session")
+def small_world(tmp_path_factory) -> str:
+    """Folder of a world of small pictures that never ends an episode."""
+    return str(save_small_world(tmp_path_factory.mktemp("small") / "Small-v0"))
+
+
+@pytest.fixture(scope="session")
+def mortal_world(tmp_path_factory) -> str:
+    """Folder of a world of small pictures whose episodes end now and then."""
+    return str(save_small_world(tmp_path_factory.mktemp("small") / "Mortal-v0", ends="sometimes"))
 
 
 @pytest.fixture(scope="session")

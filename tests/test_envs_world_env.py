@@ -172,7 +172,7 @@ def bad_options(env):
     last = env.action_space.n - 1
     shape = f"frames must be uint8 [k, {height}, {width}, 3] with k >= 1"
     return [
-        ({"frame": good}, "unknown reset options ['frame']: expected some of ['context', 'frames', 'actions']"),
+        ({"frame": good}, "unknown reset options ['frame']: expected some of ['context', 'frames', 'actions',"),
         ({"frames": good, "context": 0, "actions": [0]}, "both a context and frames"),
         ({"actions": [0]}, "actions but no frames"),
         ({"frames": good[:0], "actions": []}, f"{shape}, got uint8 [0, {height}, {width}, 3]"),

@@ -15,7 +15,8 @@ def _same_numbers() -> None:
 @pytest.mark.parametrize("causal", [True, False])
 @pytest.mark.parametrize("window", [1, 3])
 @pytest.mark.parametrize(("ages", "capacity", "sinks"), [
-    ([0, 1, 4, 9], 4, 1), ([3, 3], 5, 2), ([17, 6, 5], 3, 0), ([1, 2, 8], 2, 2), ([3], 0, 0), ([0, 0], 3, 1), ([9], 4, 0)])
+    ([0, 1, 4, 9], 4, 1), ([3, 3], 5, 2), ([17, 6, 5], 3, 0), ([1, 2, 8], 2, 2), ([3], 0, 0), ([0, 0], 3, 1),
+    ([9], 4, 0)])
 def test_every_pass_over_one_past_is_the_definition(ages: list[int], capacity: int, sinks: int, window: int,
                                                     causal: bool) -> None:
     cache, rope = aged(ages, capacity, sinks), tables(capacity + window)

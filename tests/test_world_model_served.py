@@ -10,7 +10,8 @@ from world_model import Contexts, SamplerConfig, World
 from world_model.cache import FrameCache
 from world_model.served import ServedModel, ServedStep, can_serve
 
-SIZES = [{}, {"history": 0}, {"kinds": 0}, {"sinks": 1, "window": 3}, {"window": 1, "action_memory": 0}, {"patch": [8, 4]}]
+SIZES = [{}, {"history": 0}, {"kinds": 0}, {"sinks": 1, "window": 3}, {"window": 1, "action_memory": 0},
+         {"patch": [8, 4]}]
 
 
 def committed(config, model, frames: int) -> tuple[FrameCache, Tensor]:

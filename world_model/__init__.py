@@ -2,6 +2,8 @@
 
 from .checkpoint import WorldError, load_world, read_card, save_world, write_card
 from .contexts import Contexts
+from .engine import Engine, EngineStats
+from .engine_config import EngineConfig
 from .model import WorldModel
 from .model_config import WorldModelConfig
 from .passes import Cancelled
@@ -14,6 +16,9 @@ __all__ = [
     "Cancelled",
     "Contexts",
     "Drawn",
+    "Engine",
+    "EngineConfig",
+    "EngineStats",
     "Episode",
     "PlanConfig",
     "PlanWarning",

@@ -86,7 +86,7 @@ def _estimate(world: "World", state: WorldState, x: Tensor, times: Tensor, actio
     model, cache = world.model, state.cache
     x, recent = x.to(world.dtype), cache.recent.to(world.dtype)
     times = times.to(world.device).expand(len(x), -1)
-    led = torch.cat([cache.actions, actions], 1)
+    led = torch.cat([cache.told, actions], 1)
     distances = model.rotation.distance(x.device)
     tokens = model.think_with(x, recent, times, led, [_attend(ring, distances, sees) for ring in cache.rings])
     return model.draw_cached(tokens, x, recent, times, led).float()

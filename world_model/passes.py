@@ -36,9 +36,9 @@ class Passes:
         self.reuse = world.sampler.reuse
         self.device, self.dtype = world.device, world.dtype
         self.recent = state.cache.recent.to(world.dtype)
-        self.known = torch.cat([state.cache.actions, actions], 1)
+        self.known = torch.cat([state.cache.told, actions], 1)
+        self.memory = state.cache.memory
         self.served = world.serve(state.cache, self.known)
-        self.memory = state.cache.actions.shape[1]
         self.tokens: Tensor | None = None
 
     def __call__(self, live: Tensor, times: Tensor, first: int) -> Tensor:

@@ -54,7 +54,7 @@ class PlanConfig:
         Raises:
             ValueError: if the plan needs actions that nobody has taken yet.
         """
-        if self.kind in ("rolling", "keyframes"):
+        if not self.live:
             raise ValueError(f"the plan {self.kind} draws frames together with later ones, whose actions must be "
                              f"known: use rollout(actions), or autoregressive or ad to step")
         self._warn(steps, "a frame's first passes do not know its action")
@@ -66,9 +66,14 @@ class PlanConfig:
             ValueError: if the stagger is impossible.
         """
         self._warn(steps, "a frame is begun before the one it follows is there")
-        if self.kind in ("rolling", "keyframes"):
+        if not self.live:
             warnings.warn(f"the plan {self.kind} lets frames see later ones; a network that was trained causally draws "
                           f"them worse (docs/engine.md has the figures)", PlanWarning, stacklevel=4)
+
+    @property
+    def live(self) -> bool:
+        """Whether frames can be drawn one action at a time."""
+        return self.kind in ("autoregressive", "ad")
 
     def _warn(self, steps: int, why: str) -> None:
         stagger = self.passes_behind(steps)

@@ -153,7 +153,8 @@ class World:
         if actions.shape != (len(state),) or actions.dtype != torch.int64:
             raise ValueError(f"actions must be int64 [{len(state)}], got {actions.dtype} {list(actions.shape)}")
         levels = live_levels(self.sampler.steps, stagger or self.sampler.steps)
-        state.flight = flight = self._flight(state, levels, keep_on)
+        self.take_off(state, stagger, keep_on)
+        flight = state.flight
         x = with_noise(self, state, flight.x if flight else None, levels.shape[1])
         drawn, later = self.draw_next(state, x, levels, Passes(self, state, actions[:, None], keep_on=keep_on))
         state.flight = flight.like(later) if flight else None
@@ -175,7 +176,8 @@ class World:
         x = run_levels(levels, flow_path(self.sampler), x, passes, finish)
         return done[0], x[:, 1:]
 
-    def commit_drawn(self, state: WorldState, clean: Tensor, actions: Tensor, served: ServedStep | None = None) -> Drawn:
+    def commit_drawn(self, state: WorldState, clean: Tensor, actions: Tensor,
+                     served: ServedStep | None = None) -> Drawn:
         """Commit the next frame, [B, H, W, 3] in model units, as it is shown, in uint8. actions int64 [B, 1].
 
         `served`: of the passes that drew it.
@@ -221,16 +223,22 @@ class World:
             raise StateError(f"this world is {_named(*mine)}, the state is of {_named(*its)}; "
                              f"load the world that it was made with")
 
-    def _flight(self, state: WorldState, levels: np.ndarray, keep_on: Callable[[], bool] | None) -> Flight | None:
-        """The frames in flight that a live plan needs: those of the state, or begun now, without actions."""
-        steps, stagger, frames = self.sampler.steps, len(levels) - 1, levels.shape[1]
+    @torch.inference_mode()
+    def take_off(self, state: WorldState, stagger: int | None = None,
+                 keep_on: Callable[[], bool] | None = None) -> None:
+        """Bring the frames in flight that `step_tensors` needs on the way, unless they are; drop others.
+
+        Frames begun here are begun from the past alone, those of a running plan while the frame before them was in
+        flight: so they belong to the state, and are not made anew where they can be kept.
+        """
+        steps, known = self.sampler.steps, state.flight
+        stagger = stagger or steps
         if stagger == steps:
-            return None
-        if state.flight and (state.flight.steps, state.flight.stagger) == (steps, stagger):
-            return state.flight
-        unknown = torch.full((len(state), 1), self.model.null_action, device=self.device)
-        x = begun(self, state, frames - 1, stagger, Passes(self, state, unknown, keep_on=keep_on))
-        return Flight(x, steps, stagger)
+            state.flight = None
+        elif known is None or (known.steps, known.stagger) != (steps, stagger):
+            unknown = torch.full((len(state), 1), self.model.null_action, device=self.device)
+            passes = Passes(self, state, unknown, keep_on=keep_on)
+            state.flight = Flight(begun(self, state, -(-steps // stagger) - 1, stagger, passes), steps, stagger)
 
     def serve(self, cache: FrameCache, actions: Tensor) -> ServedStep | None:
         """Passes after the past in `cache`; None where the plain ones of the model have to do. See `ServedStep`."""
@@ -245,7 +253,7 @@ class World:
                served: ServedStep | None = None) -> Tensor:
         """Run clean frames [B, n, H, W, 3] at level 0 and store their keys. Returns their tokens [B, n, N, D]."""
         fresh: list[tuple[Tensor, Tensor]] = []
-        cache, known = state.cache, torch.cat([state.cache.actions, actions], 1)
+        cache, known = state.cache, torch.cat([state.cache.told, actions], 1)
         served = served or self.serve(cache, known)
         if served is not None:
             tokens = served.think(x, [0.0] * x.shape[1], fresh)

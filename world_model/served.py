@@ -6,6 +6,7 @@ what frames are told at all levels, what tokens and the decoder read of the pict
 """
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from kernels import PastFrames, RingCache, decide
 
+from .blocks import Block
 from .competition import sharpness
 from .model import WorldModel
 from .served_block import ServedBlock
@@ -37,10 +39,11 @@ class ServedModel:
         self.distances = model.rotation.distance(model.tokenizer.place.device)
         with torch.no_grad():
             self.read_now, self.read_before, self.placed = _reading(model)
-            self.blocks = [ServedBlock(block, model.rotation.place(block.qkv.weight.device)) for block in model.blocks]
+            place = model.rotation.place(model.tokenizer.place.device)
+            self.blocks = [ServedBlock(cast(Block, block), place) for block in model.blocks]
             self.decoder = ServedDecoder(model.decoder, model.scaler.mean / config.pixel_scale, config.history)
             tables = [model.conditioning.action, *model.conditioning.earlier][::-1]  # the earliest action comes first
-            self.actions = torch.cat([table.weight for table in tables])
+            self.actions = torch.cat([cast(Tensor, table.weight) for table in tables])
             self.offsets = torch.arange(len(tables)) * (config.num_actions + 1)
             told = [*(block.modulation for block in model.blocks), model.final, model.decoder.modulation]
             self.tell, self.tell_bias = (torch.cat([getattr(m, name) for m in told]) for name in ("weight", "bias"))
@@ -80,7 +83,7 @@ class ServedStep:
 
         Args:
             recent: [B, history, H, W, 3] the last committed frames, oldest first.
-            actions: int64 [B, memory + m] that led to the frames before and lead to m in flight; later ones are told none.
+            actions: int64 [B, memory + m] that led to the frames before and lead to m in flight; later ones have none.
             rings: committed frames, one entry per layer that looks back.
             levels: at which a frame alone in flight will be looked at or drawn: prepared together.
             reuse: whether one call of `think` serves all calls of `draw`.
@@ -171,7 +174,8 @@ def _reading(model: WorldModel) -> tuple[Tensor, Tensor, Tensor]:
     wide = torch.promote_types(dtype, torch.float32)
     by_row, by_column = reader.sums.weight.to(wide).split([pictures * height * 3, pictures * width * 3], 1)
     whole = reader.project.weight.to(wide).unflatten(1, (pictures, height, width, 3))
-    whole = whole + by_row.unflatten(1, (pictures, height, 1, 3)) / 2 + by_column.unflatten(1, (pictures, 1, width, 3)) / 2
+    whole = whole + by_row.unflatten(1, (pictures, height, 1, 3)) / 2
+    whole = whole + by_column.unflatten(1, (pictures, 1, width, 3)) / 2
     now, before = whole.flatten(1).to(dtype).split([reader.patch_dim, reader.history * reader.patch_dim], 1)
     return now.contiguous(), before.contiguous(), (reader.project.bias.to(wide) + reader.place.to(wide)).to(dtype)
 

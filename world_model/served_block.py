@@ -1,4 +1,4 @@
-"""A transformer block as a served world runs it on a CPU: `Block` with frozen weights and little between its products."""
+"""A transformer block as a served world runs it on a CPU: `Block` with frozen weights, little between products."""
 
 import torch
 import torch.nn.functional as F
@@ -28,7 +28,7 @@ class ServedBlock:
         """Transform tokens [B, T, N, D] of frames.
 
         Args:
-            told: shift, scale and gate of attention, then of the MLP, each [B, T, 1, D]; scales are 1 + what is learned.
+            told: shift, scale and gate of attention, then of the MLP, [B, T, 1, D]; scales are 1 + what is learned.
             past: what frames look back to; None where each looks at itself alone.
             fresh: if given, keys and values of a block that looks back, [B, T*N, H, D/H], are appended to it.
         """

@@ -7,12 +7,14 @@ are float32, which a CPU handles faster than bfloat16; with one picture at a tim
 and shift are those of the LayerNorm itself, and no picture depends on how many others are drawn.
 """
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from .competition import Competition
-from .decoder import PixelDecoder
+from .decoder import Convolution, PixelDecoder
 
 
 class ServedDecoder:
@@ -34,8 +36,9 @@ class ServedDecoder:
         self.said = kernel[..., 4 * seen :].contiguous().permute(0, 3, 1, 2)
         self.still = F.conv2d(mean.to(self.wide).permute(2, 0, 1)[None], still.to(self.wide),
                               decoder.read.bias.to(self.wide), stride=2, padding=2)
-        self.middle = [(_kernel(layer.weight), layer.bias, layer.dilation) for layer in decoder.middle]
-        self.compete = {int(i): ServedCompetition(layer) for i, layer in decoder.compete.items()}
+        layers = [cast(Convolution, layer) for layer in decoder.middle]
+        self.middle = [(_kernel(layer.weight), layer.bias, layer.dilation) for layer in layers]
+        self.compete = {int(i): ServedCompetition(cast(Competition, layer)) for i, layer in decoder.compete.items()}
         # four pixels of three colours become three colours of four pixels, which torch's pixel_shuffle puts in place
         self.draw_kernel = _kernel(decoder.draw.weight.unflatten(0, (4, 3)).transpose(0, 1).flatten(0, 1))
         self.draw_bias = decoder.draw.bias.unflatten(0, (4, 3)).t().flatten()
@@ -101,7 +104,7 @@ class ServedCompetition:
         self.announce = layer.announce.weight.to(wide)
 
     def __call__(self, x: Tensor, seen: Tensor, sharpness: Tensor) -> Tensor:
-        """x [1, C, H, W], channels last in memory, wide; seen [1, H, W, C] is x after LayerNorm and relu."""
+        """See `Competition`: x [1, C, H, W], channels last in memory; seen [1, H, W, C] is x normed, after relu."""
         places = seen.flatten(0, 2)
         claims = torch.addmm(self.claim_bias * sharpness, self.claim * sharpness, places.t())
         beside_best = claims.sub_(claims.amax(1, keepdim=True)).exp_()

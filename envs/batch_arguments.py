@@ -1,0 +1,87 @@
+"""What a caller hands to environments that are stepped together, checked: actions, seeds, masks, rows."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def checked_actions(actions: Any, ignored: Sequence[int], count: int, num_actions: int, device: torch.device) -> Tensor:
+    """Actions as int64 [B] on `device`; 0 at the places that are ignored, whatever was there.
+
+    Raises:
+        TypeError: if it is one scalar.
+        ValueError: if they are not `count` integers, each in [0, num_actions).
+    """
+    given = actions.detach() if isinstance(actions, Tensor) else np.asarray(actions)
+    if given.ndim == 0:
+        raise TypeError(f"actions must be {count} integers, one per environment, got {actions!r}")
+    wanted = f"actions must be {count} integers in [0, {num_actions - 1}]"
+    if tuple(given.shape) != (count,) or not _holds_integers(given):
+        raise ValueError(f"{wanted}, got {given.dtype} {list(given.shape)}")
+    chosen = torch.as_tensor(given).to(device, torch.int64)
+    if ignored:
+        chosen = chosen.index_fill(0, torch.tensor(ignored, device=device), 0)
+    if bool(((chosen < 0) | (chosen >= num_actions)).any()):
+        raise ValueError(f"{wanted}, got {chosen.tolist()[:8]}{' ...' if count > 8 else ''}")
+    return chosen
+
+
+def checked_seeds(seed: Any, count: int) -> list[int | None]:
+    """A seed for every environment: none, `seed + i` of a number, or those of a sequence.
+
+    Raises:
+        TypeError: if it is none of these.
+        ValueError: if a sequence does not hold one per environment.
+    """
+    if seed is None:
+        return [None] * count
+    if isinstance(seed, int | np.integer):
+        return [int(seed) + i for i in range(count)]
+    if not isinstance(seed, Sequence | np.ndarray) or isinstance(seed, str):
+        raise TypeError(f"seed must be None, an integer or one per environment, got {type(seed).__name__}")
+    if len(seed) != count:
+        raise ValueError(f"seed must hold {count} numbers, one per environment, got {len(seed)}")
+    return [int(one) if isinstance(one, np.integer) else one for one in seed]
+
+
+def checked_mask(mask: Any, count: int) -> list[int]:
+    """The places where `options["reset_mask"]` is True.
+
+    Raises:
+        TypeError: if it is no numpy array of bool.
+        ValueError: if it has not one value per environment, or is nowhere True.
+    """
+    if not isinstance(mask, np.ndarray):
+        raise TypeError(f"options['reset_mask'] must be a numpy array, got {type(mask).__name__}")
+    if mask.shape != (count,):
+        raise ValueError(f"options['reset_mask'] must have the shape ({count},), got {mask.shape}")
+    if mask.dtype != np.bool_:
+        raise TypeError(f"options['reset_mask'] must have dtype bool, got {mask.dtype}")
+    if not mask.any():
+        raise ValueError("options['reset_mask'] must be True for at least one environment, got none")
+    return [int(row) for row in np.flatnonzero(mask)]
+
+
+def checked_rows(rows: Any, count: int) -> list[int]:
+    """Different places in [0, count); all of them for None.
+
+    Raises:
+        ValueError: if they are not that.
+    """
+    if rows is None:
+        return list(range(count))
+    given = np.asarray(rows)
+    if given.ndim != 1 or not given.size or not _holds_integers(given):
+        raise ValueError(f"rows must be places of environments, integers in [0, {count - 1}], got {rows!r}")
+    if given.min() < 0 or given.max() >= count or len(set(given.tolist())) < given.size:
+        raise ValueError(f"rows must be different integers in [0, {count - 1}], got {given.tolist()}")
+    return [int(row) for row in given]
+
+
+def _holds_integers(values: Any) -> bool:
+    if isinstance(values, Tensor):
+        return not (values.is_floating_point() or values.is_complex() or values.dtype == torch.bool)
+    return bool(np.issubdtype(values.dtype, np.integer))

@@ -1,0 +1,173 @@
+"""What the single and the vector environment of a learned world share: the world, its cards, and how it is drawn."""
+
+import copy
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium.error import ResetNeeded
+from numpy.typing import NDArray
+from torch import Tensor
+
+from world_model import Drawn, Episode, StateError, World, WorldState, load_world
+
+from .catalogue import WORLDS, find_world
+from .keymap import gymnasium_keys, noop_action
+from .observations import Observations
+from .starts import as_state
+
+# A forked child inherits torch's thread pool without its threads and hangs in the first parallel operation
+# (AsyncVectorEnv forks by default); one thread needs no pool.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
+
+
+class LearnedWorld:
+    """A world as an environment holds it; to be inherited beside a Gymnasium class."""
+
+    world: World
+    observations: Observations
+    max_episode_steps: int | None
+    render_mode: str | None
+    metadata: dict[str, Any]
+    observation_space: gymnasium.Space[Any]
+    action_space: gymnasium.Space[Any]
+    _state: WorldState | None = None
+
+    def _open(self, world: str, render_mode: str | None, device: str, dtype: str, passes: int | None,
+              max_episode_steps: int | None, **observations: Any) -> None:  # fmt: skip
+        """Load the world and check all arguments that the two environments share.
+
+        Raises:
+            WorldError: if the world does not exist or its files are damaged; the message says what to do.
+            ValueError: if an argument is out of its range.
+        """
+        if render_mode not in (None, *self.metadata["render_modes"]):
+            raise ValueError(f"render_mode must be None or one of {self.metadata['render_modes']}, got {render_mode!r}")
+        if passes is not None and passes < 1:
+            raise ValueError(f"passes must be at least 1, got {passes}")
+        if max_episode_steps is not None and (not _is_integer(max_episode_steps) or max_episode_steps < 1):
+            raise ValueError(f"max_episode_steps must be None or an integer of at least 1, got {max_episode_steps!r}")
+        folder = find_world(world)
+        opened = load_world(folder, device, dtype).with_sampler(passes)
+        self.observations = Observations(opened.observation_shape, **observations)
+        self.world, self.max_episode_steps, self.render_mode = opened, max_episode_steps, render_mode
+        self.metadata = {**self.metadata, "render_fps": round(opened.fps)}
+        self._place = folder.name if folder.parent == WORLDS else str(folder.resolve())
+
+    @property
+    def name(self) -> str:
+        """The world's name, as its card says it."""
+        return str(self.world.card["name"])
+
+    @property
+    def passes(self) -> int:
+        """Network calls per frame, the one that commits it not counted."""
+        return self.world.sampler.steps
+
+    def run_card(self) -> dict[str, Any]:
+        """What equal bytes depend on besides seed and actions: device, number format, passes, threads, torch."""
+        return {
+            "device": str(self.world.device),
+            "dtype": str(self.world.dtype),
+            "passes": self.passes,
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+        }
+
+    def recording_card(self) -> dict[str, Any]:
+        """What a recording notes of this world, enough to make it again and to see whether it is the same."""
+        dtype = "bf16" if self.world.dtype == torch.bfloat16 else "fp32"
+        kwargs = {"world": self._place, "device": str(self.world.device), "dtype": dtype, "passes": self.passes}
+        return {
+            "env": {"id": "foreframe/World-v0", "kwargs": {**kwargs, **self.observations.kwargs()}},
+            "world": self.world.card,
+            "world_hash": self.world.hash,
+            "run": self.run_card(),
+            "fps": self.world.fps,
+        }
+
+    def get_action_meanings(self) -> list[str]:
+        """Names of the actions in the order of their ids, as the real game calls them."""
+        return list(self.world.action_meanings)
+
+    def get_keys_to_action(self) -> dict[tuple[int, ...], int]:
+        """Keys for `gymnasium.utils.play.play`: sorted key codes held together, to the action they mean."""
+        return gymnasium_keys(self.world.card["actions"]["keys"], noop_action(self.world.action_meanings))
+
+    def load_state(self, path: str | Path) -> WorldState:
+        """A saved state of this world, e.g. `env.unwrapped.restore(env.unwrapped.load_state("here.state"))`.
+
+        Raises:
+            StateError: if the file holds none, is damaged, or is of another world or version.
+        """
+        return WorldState.load(path, self.world)
+
+    def _begun(self, call: str) -> WorldState:
+        """The present state.
+
+        Raises:
+            ResetNeeded: if there is none yet.
+        """
+        if self._state is None:
+            raise ResetNeeded(f"{call}() came before reset(): call reset() first")
+        return self._state
+
+    def _fitting(self, state: Any, counts: Sequence[int]) -> WorldState:
+        """An independent copy of a state, with as many pictures as are shown at once.
+
+        Args:
+            state: a state, or the path of one.
+            counts: how many rollouts it may have.
+
+        Raises:
+            StateError: if it is no state, of another world, number format or device, has another number of rollouts,
+                or remembers too few pictures.
+        """
+        state, shown = as_state(state, self.world), self.observations.frame_stack
+        self.world.check_state(state)
+        if len(state) not in counts:
+            expected = " or ".join(str(count) for count in sorted(set(counts)))
+            raise StateError(f"expected a state of {expected} rollouts, got one of {len(state)}: "
+                             "take the rows you mean, state.take([...])")  # fmt: skip
+        kept = state.pictures.shape[1]
+        if kept < shown:
+            raise StateError(f"the state remembers {kept} pictures, this environment shows {shown} at once: make it "
+                             f"with frame_stack={shown}, or repeat its oldest with state.keeping({shown})")  # fmt: skip
+        return state.keeping(shown)
+
+    def _draw(self, state: WorldState, actions: Tensor) -> Drawn:
+        """The next frame of every rollout; `state` advances. All frames of all environments are drawn here."""
+        return self.world.step_tensors(state, actions)
+
+    def _count(self, episode: Episode, terminated: bool) -> bool:
+        """Count a step of an episode; returns whether the time limit truncates it."""
+        episode.steps += 1
+        truncated = self.max_episode_steps is not None and episode.steps >= self.max_episode_steps
+        episode.over = terminated or truncated
+        return truncated
+
+    def _picture(self, row: int) -> NDArray[np.uint8]:
+        """The last frame of a rollout as the world drew it, uint8 [H, W, 3], a copy."""
+        return self._begun("render").pictures[row, -1].cpu().numpy().copy()
+
+    def _twin(self, state: WorldState) -> Self:
+        """Another environment like this one, at a state of its own and without a window."""
+        twin = object.__new__(type(self))
+        twin.__dict__.update(self.__dict__, _window=None, metadata=dict(self.metadata))
+        twin.action_space, twin.observation_space = copy.deepcopy((self.action_space, self.observation_space))
+        twin.render_mode = None if self.render_mode == "human" else self.render_mode
+        twin.restore(state)
+        return twin
+
+    def restore(self, state: WorldState) -> None:
+        """Go on from a state."""
+        raise NotImplementedError
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
