@@ -110,3 +110,12 @@ def test_missing_weights_and_contexts(folder: Path) -> None:
 def test_absurd_sizes(folder: Path, setting: str, value: object, match: str) -> None:
     edit_card(folder, **{setting: value})
     refused(folder, match)
+
+
+def test_weights_are_the_pages_of_the_file(tiny_world: Path) -> None:
+    """So that processes share them: in bfloat16 nothing is copied."""
+    world = load_world(tiny_world, dtype="bf16")
+    weight = world.model.blocks[0].qkv.weight
+    with open("/proc/self/maps", encoding="utf-8") as maps:
+        ranges = [[int(x, 16) for x in line.split()[0].split("-")] for line in maps if str(tiny_world) in line]
+    assert any(start <= weight.data_ptr() < end for start, end in ranges)

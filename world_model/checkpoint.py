@@ -12,6 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from .conditioning import wave_speeds
 from .contexts import Contexts
 from .model import WorldModel
 from .model_config import WorldModelConfig
@@ -147,12 +148,11 @@ def _read_weights(path: Path, config: WorldModelConfig, device: torch.device, dt
             loaded = {name: file.get_tensor(name) for name in found}
     except (SafetensorError, OSError) as error:
         raise WorldError(f"{path} is truncated or not a safetensors file ({error}); fetch the world again") from error
-    # Built on the CPU, not on meta, so that buffers outside the file (frequencies) hold their values.
-    model = WorldModel(config)
-    model.load_state_dict(loaded, strict=False)
+    # Parameters are those of the file, which is mapped and not read: in bfloat16 on a CPU processes share one copy.
+    model.load_state_dict(loaded, strict=False, assign=True)
+    model.conditioning.speeds = wave_speeds(len(model.conditioning.speeds))  # outside the file
     model = model.to(device=device, dtype=dtype)
-    model.scaler.float()
-    model.scaler.mean.copy_(loaded["scaler.mean"])
+    model.scaler.mean = loaded["scaler.mean"].clone().to(device)
     return model
 
 

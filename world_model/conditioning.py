@@ -27,7 +27,7 @@ class Conditioning(nn.Module):
         for weight in self.earlier.parameters():
             nn.init.zeros_(weight)
         self.level = nn.Sequential(nn.Linear(2 * frequencies, dim), nn.SiLU(), nn.Linear(dim, dim))
-        self.register_buffer("speeds", torch.exp(torch.linspace(0, math.log(1000.0), frequencies)), persistent=False)
+        self.register_buffer("speeds", wave_speeds(frequencies), persistent=False)
 
     def forward(self, levels: Tensor, actions: Tensor) -> Tensor:
         """Embed T frames.
@@ -52,3 +52,8 @@ class Conditioning(nn.Module):
         angles = levels[..., None].float() * self.speeds.float()
         waves = torch.cat([angles.cos(), angles.sin()], -1).to(self.action.weight.dtype)
         return self.level(waves)
+
+
+def wave_speeds(frequencies: int) -> Tensor:
+    """What levels are multiplied by before sines and cosines are taken, from 1 to 1000: float32 [frequencies]."""
+    return torch.exp(torch.linspace(0, math.log(1000.0), frequencies))

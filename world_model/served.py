@@ -42,6 +42,7 @@ class ServedModel:
             place = model.rotation.place(model.tokenizer.place.device)
             self.blocks = [ServedBlock(cast(Block, block), place) for block in model.blocks]
             self.decoder = ServedDecoder(model.decoder, model.scaler.mean / config.pixel_scale, config.history)
+            self.correct = self.decoder.correction  # `world_model.compiled` puts another here
             tables = [model.conditioning.action, *model.conditioning.earlier][::-1]  # the earliest action comes first
             self.actions = torch.cat([cast(Tensor, table.weight) for table in tables])
             self.offsets = torch.arange(len(tables)) * (config.num_actions + 1)
@@ -120,7 +121,7 @@ class ServedStep:
             told = self._told(f, level)[:, -decoder.told :].to(wide).unflatten(1, (-1, decoder.channels))
             unchanging = self._unchanging(tokens, before, f, level)
             for b in range(len(live)):
-                drawn = decoder.correction(noisy[b, f], unchanging[b], told[b], strength)
+                drawn = self.model.correct(noisy[b, f], unchanging[b], told[b], strength)
                 out[b, f] = before[b, -1] + drawn if history else drawn
         return out
 

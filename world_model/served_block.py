@@ -1,5 +1,7 @@
 """A transformer block as a served world runs it on a CPU: `Block` with frozen weights, little between products."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -15,13 +17,15 @@ class ServedBlock:
 
     def __init__(self, block: Block, rotation: Tables):
         """Args: rotation: of the tokens of one frame, [N, D/H] each."""
-        self.heads = block.heads
-        self.wide = torch.promote_types(block.qkv.weight.dtype, torch.float32)
-        self.qkv, self.out, self.up, self.down = block.qkv, block.out, block.up, block.down
-        gains = torch.cat([gain.weight.to(self.wide).expand(self.heads, -1) for gain in (block.norm_q, block.norm_k)])
-        cos, sin = (table.to(self.wide)[:, None] for table in rotation)
-        self.straight = cos * gains  # [N, 2 * heads, D/H]: queries and keys together
-        self.swapped = sin * gains.roll(gains.shape[1] // 2, -1)
+        self.ready: Callable[..., tuple[Tensor, Tensor, Tensor]] = ready  # `world_model.compiled` puts others here
+        self.settle: Callable[..., Tensor] = settle
+        wide = torch.promote_types(block.qkv.weight.dtype, torch.float32)
+        gains = torch.cat([gain.weight.to(wide).expand(block.heads, -1) for gain in (block.norm_q, block.norm_k)])
+        cos, sin = (table.to(wide)[:, None] for table in rotation)
+        # [N, 2 * heads, D/H]: what queries and keys, and their halves exchanged, are multiplied by
+        self.turns = cos * gains, sin * gains.roll(gains.shape[1] // 2, -1)
+        self.qkv = block.qkv.weight
+        self.rest = block.out.weight, block.up.weight, block.up.bias, block.down.weight, block.down.bias
 
     def __call__(self, x: Tensor, told: tuple[Tensor, ...], past: PastFrames | None,
                  fresh: list[tuple[Tensor, Tensor]] | None, causal: bool) -> Tensor:
@@ -32,8 +36,8 @@ class ServedBlock:
             past: what frames look back to; None where each looks at itself alone.
             fresh: if given, keys and values of a block that looks back, [B, T*N, H, D/H], are appended to it.
         """
-        shift1, scale1, gate1, shift2, scale2, gate2 = told
-        q, k, v = self._heads(self.qkv(_modulated(x, shift1, scale1)))
+        shift, scale, *others = told
+        q, k, v = self.ready(x, shift, scale, self.qkv, *self.turns)
         if past is None:
             seen = attend_alone(q, k, v)
         else:
@@ -41,18 +45,26 @@ class ServedBlock:
             if fresh is not None:
                 fresh.append((k, v))
             seen = past.attend(q, k, v, causal)
-        x = torch.addcmul(x, self.out(seen.reshape(x.shape)), gate1)
-        inner = F.gelu(self.up(_modulated(x, shift2, scale2)))
-        return torch.addcmul(x, self.down(inner), gate2)
+        return self.settle(x, seen.reshape(x.shape), *others, *self.rest)
 
-    def _heads(self, qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """`kernels.qk_norm_rope`, [B, T, N, H, D/H] each."""
-        both = qkv.unflatten(-1, (3 * self.heads, -1))
-        qk, width = both[..., : 2 * self.heads, :].to(self.wide), both.shape[-1]
-        size = torch.linalg.vector_norm(qk, dim=-1, keepdim=True)
-        reciprocal = size.square_().mul_(1 / width).add_(1e-6).rsqrt_()
-        turned = (qk * self.straight).addcmul_(qk.roll(width // 2, -1), self.swapped).mul_(reciprocal).to(qkv.dtype)
-        return turned[..., : self.heads, :], turned[..., self.heads :, :], both[..., 2 * self.heads :, :]
+
+def ready(x: Tensor, shift: Tensor, scale: Tensor, weight: Tensor, straight: Tensor,
+          swapped: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries, keys and values of tokens, `kernels.qk_norm_rope`: [B, T, N, H, D/H] each."""
+    count, width = straight.shape[1:]
+    heads = F.linear(_modulated(x, shift, scale), weight).unflatten(-1, (-1, width))
+    qk = heads[..., :count, :].to(straight.dtype)
+    reciprocal = (qk.square().mean(-1, keepdim=True) + 1e-6).rsqrt()
+    turned = (torch.addcmul(qk * straight, qk.roll(width // 2, -1), swapped) * reciprocal).to(x.dtype)
+    return turned[..., : count // 2, :], turned[..., count // 2 :, :], heads[..., count:, :]
+
+
+def settle(x: Tensor, seen: Tensor, gate1: Tensor, shift: Tensor, scale: Tensor, gate2: Tensor, out: Tensor, up: Tensor,
+           up_bias: Tensor, down: Tensor, down_bias: Tensor) -> Tensor:
+    """Tokens [B, T, N, D] after what attention has seen, and after the MLP."""
+    x = torch.addcmul(x, F.linear(seen, out), gate1)
+    inner = F.gelu(F.linear(_modulated(x, shift, scale), up, up_bias))
+    return torch.addcmul(x, F.linear(inner, down, down_bias), gate2)
 
 
 def _modulated(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
