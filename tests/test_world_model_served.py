@@ -133,3 +133,23 @@ def test_a_rollout_does_not_depend_on_those_beside_it() -> None:
 
     together = run([0, 1, 2, 3])
     assert (run([2, 1, 3, 0])[0] == together[2]).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_rollout_has_the_same_bits_in_batches_of_any_size(dtype: torch.dtype) -> None:
+    """At sizes of a real world: there, sums over 1024 channels are cut by the number of rows."""
+    rng = np.random.default_rng(0)
+    config = tiny(kinds=2, dim=256, heads=4, height=52, width=40, patch=[26, 20], channels=48, temporal_every=2)
+    contexts = Contexts(rng.integers(0, 256, (5, 3, 52, 40, 3), np.uint8), rng.integers(0, 3, (5, 2)))
+    model = frozen(config, torch.bfloat16).to(dtype)
+    model.scaler.float()
+    world = World(model, SamplerConfig(steps=2, reuse=True), {}, contexts)
+
+    def run(rows: list[int]) -> np.ndarray:
+        state = world.start_batch(contexts.frames[rows], contexts.actions[rows], rows)
+        return np.stack([world.step_batch(state, (np.array(rows) + i) % 3)[0] for i in range(6)], 1)
+
+    together = run([0, 1, 2, 3, 4])
+    for row in range(5):
+        assert (run([row])[0] == together[row]).all()
+    assert (run([3, 1])[0] == together[3]).all()

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from .cache import FrameCache
-from .compiled import compiled
 from .contexts import Contexts
 from .model import WorldModel
 from .passes import Passes, with_noise
@@ -74,19 +73,6 @@ class World:
                                 shift=own.shift if shift is None else shift,
                                 reuse=own.reuse if reuse is None else reuse)
         return self if sampler == own else World(self.model, sampler, self.card, self.contexts, self.hash)
-
-    def compiled(self) -> "World":
-        """The same network, compiled for a CPU at its first steps. See `world_model.compiled`.
-
-        Raises:
-            RuntimeError: if there is no C++ compiler.
-            ValueError: if this world is on a GPU, or still trained.
-        """
-        if not can_serve(self.model):
-            raise ValueError(f"only frozen worlds on a CPU can be compiled, this one is on {self.device}")
-        other = World(self.model, self.sampler, self.card, self.contexts, self.hash)
-        other._served = compiled(self._served or ServedModel(self.model))
-        return other
 
     def start(self, frames: np.ndarray, actions: np.ndarray, seed: int, pictures: int = 1) -> WorldState:
         """Commit real frames as the past of one rollout.

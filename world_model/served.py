@@ -17,7 +17,7 @@ from kernels import PastFrames, RingCache, decide
 from .blocks import Block
 from .competition import sharpness
 from .model import WorldModel
-from .served_block import ServedBlock
+from .served_block import ServedBlock, steady_linear
 from .served_decoder import ServedDecoder
 
 
@@ -42,16 +42,15 @@ class ServedModel:
             place = model.rotation.place(model.tokenizer.place.device)
             self.blocks = [ServedBlock(cast(Block, block), place) for block in model.blocks]
             self.decoder = ServedDecoder(model.decoder, model.scaler.mean / config.pixel_scale, config.history)
-            self.correct = self.decoder.correction  # `world_model.compiled` puts another here
             tables = [model.conditioning.action, *model.conditioning.earlier][::-1]  # the earliest action comes first
             self.actions = torch.cat([cast(Tensor, table.weight) for table in tables])
             self.offsets = torch.arange(len(tables)) * (config.num_actions + 1)
             told = [*(block.modulation for block in model.blocks), model.final, model.decoder.modulation]
             self.tell, self.tell_bias = (torch.cat([getattr(m, name) for m in told]) for name in ("weight", "bias"))
-        scales = [[0, 1, 0, 0, 1, 0]] * config.layers + [[0, 1]]
-        self.raised = torch.cat([torch.tensor(sum(scales, [])).repeat_interleave(config.dim),
-                                 torch.tensor([1, 0]).repeat_interleave(config.channels).repeat(
-                                     len(model.decoder.middle))]).to(self.dtype)
+        blocks = torch.tensor([0, 1, 0, 0, 1, 0]).repeat(config.layers)
+        tokens = torch.cat([blocks, torch.tensor([0, 1])]).repeat_interleave(config.dim)
+        convolutions = torch.tensor([1, 0]).repeat_interleave(config.channels).repeat(len(model.decoder.middle))
+        self.raised = torch.cat([tokens, convolutions]).to(self.dtype)  # 1 where `told` is a scale
         self.levels: dict[float, Tensor] = {}
 
     def told(self, levels: Sequence[float], actions: Tensor) -> Tensor:
@@ -66,7 +65,8 @@ class ServedModel:
         """
         acted = F.embedding(actions + self.offsets, self.actions).sum(1)
         condition = torch.stack([self._level(level) for level in levels])[:, None] + acted
-        return F.linear(F.silu(condition), self.tell, self.tell_bias).add_(self.raised)
+        told = steady_linear(F.silu(condition).transpose(0, 1).contiguous(), self.tell, self.tell_bias)
+        return told.add_(self.raised).transpose(0, 1)
 
     def _level(self, level: float) -> Tensor:
         """Embedding [C] of a level, made once."""
@@ -121,7 +121,7 @@ class ServedStep:
             told = self._told(f, level)[:, -decoder.told :].to(wide).unflatten(1, (-1, decoder.channels))
             unchanging = self._unchanging(tokens, before, f, level)
             for b in range(len(live)):
-                drawn = self.model.correct(noisy[b, f], unchanging[b], told[b], strength)
+                drawn = decoder.correction(noisy[b, f], unchanging[b], told[b], strength)
                 out[b, f] = before[b, -1] + drawn if history else drawn
         return out
 
@@ -144,10 +144,10 @@ class ServedStep:
         if before is None:
             whole = torch.cat([model.tokenizer.patchify(self.recent.to(model.dtype)), patches[:, :-1]], 1)
             seen = [whole[:, history - i : history - i + frames] for i in range(1, history + 1)]
-            before = F.linear(torch.cat(seen, -1), model.read_before) + model.placed if seen else model.placed
+            before = steady_linear(torch.cat(seen, -1), model.read_before) + model.placed if seen else model.placed
         if frames == 1:
             self.read_before = before
-        return F.linear(patches, model.read_now) + before
+        return steady_linear(patches, model.read_now) + before
 
     def _unchanging(self, tokens: Tensor, before: Tensor, f: int, level: float) -> list[Tensor]:
         """`ServedDecoder.unchanging` of frame f at a level, one per rollout; of one alone at all levels together."""

@@ -1,7 +1,5 @@
 """A transformer block as a served world runs it on a CPU: `Block` with frozen weights, little between products."""
 
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -17,8 +15,6 @@ class ServedBlock:
 
     def __init__(self, block: Block, rotation: Tables):
         """Args: rotation: of the tokens of one frame, [N, D/H] each."""
-        self.ready: Callable[..., tuple[Tensor, Tensor, Tensor]] = ready  # `world_model.compiled` puts others here
-        self.settle: Callable[..., Tensor] = settle
         wide = torch.promote_types(block.qkv.weight.dtype, torch.float32)
         gains = torch.cat([gain.weight.to(wide).expand(block.heads, -1) for gain in (block.norm_q, block.norm_k)])
         cos, sin = (table.to(wide)[:, None] for table in rotation)
@@ -37,7 +33,7 @@ class ServedBlock:
             fresh: if given, keys and values of a block that looks back, [B, T*N, H, D/H], are appended to it.
         """
         shift, scale, *others = told
-        q, k, v = self.ready(x, shift, scale, self.qkv, *self.turns)
+        q, k, v = _ready(x, shift, scale, self.qkv, *self.turns)
         if past is None:
             seen = attend_alone(q, k, v)
         else:
@@ -45,11 +41,11 @@ class ServedBlock:
             if fresh is not None:
                 fresh.append((k, v))
             seen = past.attend(q, k, v, causal)
-        return self.settle(x, seen.reshape(x.shape), *others, *self.rest)
+        return _settle(x, seen.reshape(x.shape), *others, *self.rest)
 
 
-def ready(x: Tensor, shift: Tensor, scale: Tensor, weight: Tensor, straight: Tensor,
-          swapped: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _ready(x: Tensor, shift: Tensor, scale: Tensor, weight: Tensor, straight: Tensor,
+           swapped: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Queries, keys and values of tokens, `kernels.qk_norm_rope`: [B, T, N, H, D/H] each."""
     count, width = straight.shape[1:]
     heads = F.linear(_modulated(x, shift, scale), weight).unflatten(-1, (-1, width))
@@ -59,13 +55,25 @@ def ready(x: Tensor, shift: Tensor, scale: Tensor, weight: Tensor, straight: Ten
     return turned[..., : count // 2, :], turned[..., count // 2 :, :], heads[..., count:, :]
 
 
-def settle(x: Tensor, seen: Tensor, gate1: Tensor, shift: Tensor, scale: Tensor, gate2: Tensor, out: Tensor, up: Tensor,
-           up_bias: Tensor, down: Tensor, down_bias: Tensor) -> Tensor:
+def _settle(x: Tensor, seen: Tensor, gate1: Tensor, shift: Tensor, scale: Tensor, gate2: Tensor, out: Tensor,
+            up: Tensor, up_bias: Tensor, down: Tensor, down_bias: Tensor) -> Tensor:
     """Tokens [B, T, N, D] after what attention has seen, and after the MLP."""
     x = torch.addcmul(x, F.linear(seen, out), gate1)
     inner = F.gelu(F.linear(_modulated(x, shift, scale), up, up_bias))
-    return torch.addcmul(x, F.linear(inner, down, down_bias), gate2)
+    return torch.addcmul(x, steady_linear(inner, down, down_bias), gate2)
 
 
 def _modulated(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
     return torch.addcmul(shift, F.layer_norm(x, x.shape[-1:], eps=1e-6), scale)
+
+
+def steady_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """`F.linear` of [B, ..., K] whose bits for a rollout do not depend on B.
+
+    On a CPU how a long sum is cut depends on the number of rows, and few rows of float32 take another way: such ones are
+    made rollout by rollout. (Seen, not promised: a test compares whole steps.)
+    """
+    many = x.dtype == torch.bfloat16 or x[0].numel() >= 16 * x.shape[-1]
+    if len(x) == 1 or many and x.shape[-1] <= 256:
+        return F.linear(x, weight, bias)
+    return torch.stack([F.linear(row, weight, bias) for row in x])

@@ -1,0 +1,122 @@
+"""A whole step as one CUDA graph: all passes, the commit, what happened and the picture, without waiting for the host.
+
+A small network's step on a GPU is hundreds of short kernels, which take longer to launch than to run; captured once
+and replayed they are one launch. Everything a step reads and writes lies where it lay when it was captured, so a graph
+belongs to one state and its batch size. **Not run yet**: no GPU was available; the step itself is tested on a CPU.
+"""
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from .noise import batch_noise
+from .rollout import Drawn, World
+from .sampler import flow_path
+from .state import WorldState
+
+if TYPE_CHECKING:
+    from .cache import FrameCache
+
+
+class StaticStep:
+    """One step of one state, in place: buffers stay where they are from step to step."""
+
+    def __init__(self, world: World, state: WorldState):
+        """For a state that owns its memory and has no frames in flight; draws one frame after the other.
+
+        Raises:
+            StateError: if the state is of another world or number format.
+        """
+        world.check_state(state)
+        state.cache.own()
+        self.world, self.state, self.cache = world, state, state.cache
+        pinned = world.device.type == "cuda"
+        shape = (len(state), *world.observation_shape)
+        self.fresh_noise = torch.empty(shape, pin_memory=pinned)  # written by the host, then copied
+        self.noise = torch.empty(shape, device=world.device)
+        self.actions = torch.zeros(len(state), 1, dtype=torch.int64, device=world.device)
+        path = flow_path(world.sampler)
+        self.levels = [float(t) for t in path.times.flip(0)]  # from pure noise to clean
+        self.times = [torch.full((len(state), 1), t, device=world.device) for t in self.levels]
+        self.values = torch.tensor(world.model.outcome.reward_values, device=world.device)
+        self.drawn: Drawn | None = None
+
+    def load(self, actions: Tensor) -> None:
+        """Put the next frame's noise and actions, int64 [B], where the step reads them."""
+        self.fresh_noise.copy_(batch_noise(self.state.seeds, self.state.frames, self.world.observation_shape))
+        self.noise.copy_(self.fresh_noise, non_blocking=True)
+        self.actions.copy_(actions[:, None], non_blocking=True)
+
+    @torch.inference_mode()
+    def run(self) -> Drawn:
+        """Draw and commit what was loaded. On the device alone."""
+        model, dtype, cache = self.world.model, self.world.dtype, self.cache
+        x, led, recent = self.noise[:, None], torch.cat([cache.told, self.actions], 1), cache.recent.to(dtype)
+        tokens: Tensor | None = None
+        for level, lower, times in zip(self.levels, self.levels[1:], self.times, strict=False):
+            noisy = x.to(dtype)
+            if tokens is None or not self.world.sampler.reuse:
+                tokens = model.think_cached(noisy, recent, times, led, cache.rings)
+            clean = model.draw_cached(tokens, noisy, recent, times, led).float()
+            x = clean + lower / level * (x - clean)
+        shown = model.scaler.decode(x[:, 0])
+        seen = model.scaler.encode(shown)[:, None]
+        fresh: list[tuple[Tensor, Tensor]] = []
+        tokens = model.think_cached(seen.to(dtype), recent, self.times[-1], led, cache.rings, fresh)
+        cache.append(fresh, seen, self.actions, shown[:, None])
+        reward_logits, end_logits = model.outcome(tokens)
+        return Drawn(shown, self.values[reward_logits[:, 0].argmax(-1)], end_logits[:, 0] > 0)
+
+    def step(self, actions: Tensor) -> Drawn:
+        """`World.step_tensors` for this state."""
+        self.load(actions)
+        drawn = self.run()
+        self.state.frames = [n + 1 for n in self.state.frames]
+        return drawn
+
+
+class StepGraph(StaticStep):
+    """The same, captured: what `step` returns is overwritten by the next step."""
+
+    def __init__(self, world: World, state: WorldState, warmup: int = 3):
+        """Capture; the state is as it was before.
+
+        Raises:
+            ValueError: if the world is not on a CUDA device.
+        """
+        if world.device.type != "cuda":
+            raise ValueError(f"CUDA graphs need a world on a CUDA device, this one is on {world.device}")
+        super().__init__(world, state)
+        kept = _copies(self.cache)
+        side = torch.cuda.Stream(world.device)
+        side.wait_stream(torch.cuda.current_stream(world.device))
+        with torch.cuda.stream(side):
+            self.load(torch.zeros(len(state), dtype=torch.int64, device=world.device))
+            for _ in range(warmup):  # kernels are built and chosen before they are captured
+                self.run()
+        torch.cuda.current_stream(world.device).wait_stream(side)
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph):
+            self.drawn = self.run()
+        for mine, old in zip(_tensors(self.cache), kept, strict=True):
+            mine.copy_(old)
+
+    def step(self, actions: Tensor) -> Drawn:
+        """`World.step_tensors` for this state, replayed."""
+        torch.cuda.current_stream(self.world.device).synchronize()  # the host's noise buffer is free again
+        self.load(actions)
+        self.graph.replay()
+        self.state.frames = [n + 1 for n in self.state.frames]
+        assert self.drawn is not None
+        return self.drawn
+
+
+def _tensors(cache: "FrameCache") -> list[Tensor]:
+    """All that a step writes."""
+    rings = [x for ring in cache.rings for x in (ring.k, ring.v, ring.k_scale, ring.v_scale, ring.count)]
+    return [x for x in (*rings, cache.recent, cache.actions, cache.pictures) if x is not None]
+
+
+def _copies(cache: "FrameCache") -> list[Tensor]:
+    return [x.clone() for x in _tensors(cache)]
