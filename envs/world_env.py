@@ -115,7 +115,7 @@ class WorldEnv(LearnedWorld, gymnasium.Env[NDArray[Any], np.int64], EzPickle):
         """
         state = self._begun("step")
         if state.episodes[0].over:
-            raise ResetNeeded("step() came after the episode had terminated: call reset() to begin another")
+            raise ResetNeeded("step() came after the episode had ended: call reset() to begin another")
         drawn = self._draw(state, torch.tensor([self._checked_action(action)], device=self.world.device))
         terminated = bool(drawn.terminated[0])
         truncated = self._count(state.episodes[0], terminated)

@@ -177,7 +177,8 @@ class WorldVectorEnv(LearnedWorld, VectorEnv[Any, Any, Any], EzPickle):
         places = checked_rows(rows, self.num_envs)
         if rows is not None:
             self._begun("restore of rows")
-        self._go_on(places, self._fitting(state, [1, len(places)]), self._generators, [])
+        unseeded = self._generators.seeded([None] * self.num_envs)  # of its own: forks begin with the same object
+        self._go_on(places, self._fitting(state, [1, len(places)]), unseeded, [])
 
     def fork(self, n: int) -> "list[WorldVectorEnv]":
         """`n` vector environments that go on from here; they share weights, and memory until stepped.

@@ -280,7 +280,7 @@ def test_bad_options_are_refused_and_change_nothing(small_world):
     envs, twin = native(small_world, 2), native(small_world, 2)
     envs.reset(seed=0), twin.reset(seed=0)
     for options in ({"contexts": 1}, {"context": 99}, {"context": 0, "state": "here"}, {"frames": np.zeros(3)}):
-        with pytest.raises(ValueError, match="context|frames"):
+        with pytest.raises(ValueError, match=r"context|frames"):
             envs.reset(seed=7, options=options)
     assert_same_future(envs, twin)
 
