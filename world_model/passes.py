@@ -38,6 +38,7 @@ class Passes:
         self.recent = state.cache.recent.to(world.dtype)
         self.known = torch.cat([state.cache.told, actions], 1)
         self.memory = state.cache.memory
+        self.served = world.serve(state.cache, self.known)
         self.tokens: Tensor | None = None
 
     def __call__(self, live: Tensor, times: Tensor, first: int) -> Tensor:
@@ -45,6 +46,11 @@ class Passes:
         if self.keep_on is not None and not self.keep_on():
             raise Cancelled
         frames = live.shape[1]
+        if self.served is not None:
+            levels = times.tolist()
+            if self.tokens is None or not self.reuse or frames > 1:
+                self.tokens = self.served.think(live, levels, causal=self.causal)
+            return self.served.draw(self.tokens, live, levels)
         live, times = live.to(self.dtype), times.to(self.device).expand(len(live), -1)
         led = F.pad(self.known, (0, max(0, self.memory + frames - self.known.shape[1])), value=self.model.null_action)
         led = led[:, : self.memory + frames]

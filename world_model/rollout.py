@@ -14,8 +14,9 @@ from .model import WorldModel
 from .passes import Passes, with_noise
 from .plan_config import PlanConfig
 from .plans import live_levels
-from .sampler import SamplerConfig, flow_path, run_levels
+from .sampler import SamplerConfig, flow_path, level_times, run_levels
 from .scripted import begun, roll_out
+from .served import ServedModel, ServedStep, can_serve
 from .state import Flight, StateError, WorldState
 
 
@@ -43,6 +44,7 @@ class World:
         self.hash = hash
         self.device = model.tokenizer.place.device
         self.dtype = model.tokenizer.place.dtype
+        self._served: ServedModel | None = None
 
     @property
     def observation_shape(self) -> tuple[int, int, int]:
@@ -168,16 +170,20 @@ class World:
         actions = passes.known[:, passes.memory : passes.memory + 1]
 
         def finish(clean: Tensor, index: int) -> Tensor:
-            done.append(self.commit_drawn(state, clean, actions))
+            done.append(self.commit_drawn(state, clean, actions, passes.served))
             return clean
 
         x = run_levels(levels, flow_path(self.sampler), x, passes, finish)
         return done[0], x[:, 1:]
 
-    def commit_drawn(self, state: WorldState, clean: Tensor, actions: Tensor) -> Drawn:
-        """Commit the next frame, [B, H, W, 3] in model units, as it is shown, in uint8. actions int64 [B, 1]."""
+    def commit_drawn(self, state: WorldState, clean: Tensor, actions: Tensor,
+                     served: ServedStep | None = None) -> Drawn:
+        """Commit the next frame, [B, H, W, 3] in model units, as it is shown, in uint8. actions int64 [B, 1].
+
+        `served`: of the passes that drew it.
+        """
         shown = self.model.scaler.decode(clean)
-        tokens = self.commit(state, self.model.scaler.encode(shown)[:, None], actions, shown[:, None])
+        tokens = self.commit(state, self.model.scaler.encode(shown)[:, None], actions, shown[:, None], served)
         rewards, terminated = self.model.outcome.decide(tokens)
         return Drawn(shown, rewards[:, 0], terminated[:, 0])
 
@@ -234,12 +240,26 @@ class World:
             passes = Passes(self, state, unknown, keep_on=keep_on)
             state.flight = Flight(begun(self, state, -(-steps // stagger) - 1, stagger, passes), steps, stagger)
 
-    def commit(self, state: WorldState, x: Tensor, actions: Tensor, shown: Tensor) -> Tensor:
+    def serve(self, cache: FrameCache, actions: Tensor) -> ServedStep | None:
+        """Passes after the past in `cache`; None where the plain ones of the model have to do. See `ServedStep`."""
+        if not can_serve(self.model):
+            return None
+        if self._served is None:
+            self._served = ServedModel(self.model)
+        return ServedStep(self._served, cache.recent, actions, cache.rings, level_times(self.sampler).tolist(),
+                          self.sampler.reuse)
+
+    def commit(self, state: WorldState, x: Tensor, actions: Tensor, shown: Tensor,
+               served: ServedStep | None = None) -> Tensor:
         """Run clean frames [B, n, H, W, 3] at level 0 and store their keys. Returns their tokens [B, n, N, D]."""
         fresh: list[tuple[Tensor, Tensor]] = []
-        cache, times = state.cache, torch.zeros(actions.shape, device=self.device)
-        tokens = self.model.think_cached(x.to(self.dtype), cache.recent.to(self.dtype), times,
-                                         torch.cat([cache.told, actions], 1), cache.rings, fresh)
+        cache, known = state.cache, torch.cat([state.cache.told, actions], 1)
+        served = served or self.serve(cache, known)
+        if served is not None:
+            tokens = served.think(x, [0.0] * x.shape[1], fresh)
+        else:
+            tokens = self.model.think_cached(x.to(self.dtype), cache.recent.to(self.dtype), torch.zeros(
+                actions.shape, device=self.device), known, cache.rings, fresh)
         cache.append(fresh, x, actions, shown)
         state.frames = [n + x.shape[1] for n in state.frames]
         return tokens
