@@ -1,7 +1,7 @@
 """Many rollouts of a learned world as one Gymnasium vector environment: one batch for the network."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import gymnasium
@@ -12,8 +12,9 @@ from gymnasium.utils import EzPickle
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
+from torch import Tensor
 
-from world_model import Drawn, Episode, WorldState
+from world_model import Drawn, EngineConfig, Episode, WorldState
 
 from .batch_arguments import checked_actions, checked_mask, checked_rows, checked_seeds
 from .generators import Generators, generator_of, note_generator
@@ -36,7 +37,8 @@ class WorldVectorEnv(LearnedWorld, VectorEnv[Any, Any, Any], EzPickle):
         render_mode: None or "rgb_array" (`render()` returns the last frame of each).
         tensors: actions are taken and observations, rewards and flags given as torch tensors on the world's device,
             rewards as float32. `infos` are as otherwise, `final_obs` with tensors in it.
-        device, dtype, passes, size, grayscale, obs_dtype, frame_stack: as those of `WorldEnv`.
+        device, dtype, passes, size, grayscale, obs_dtype, frame_stack, engine, queue: as those of `WorldEnv`. A guess
+            is right when it is for every environment, so looking ahead helps few of them at a time.
 
     Raises:
         WorldError: if the world does not exist or its files are damaged; the message says what to do.
@@ -61,16 +63,18 @@ class WorldVectorEnv(LearnedWorld, VectorEnv[Any, Any, Any], EzPickle):
         obs_dtype: str = "uint8",
         frame_stack: int = 1,
         tensors: bool = False,
+        engine: EngineConfig | dict[str, Any] | None = None,
+        queue: str = "fifo",
     ) -> None:
         EzPickle.__init__(self, world, num_envs, autoreset_mode, max_episode_steps, render_mode, device, dtype, passes,
-                          size, grayscale, obs_dtype, frame_stack, tensors)  # fmt: skip
+                          size, grayscale, obs_dtype, frame_stack, tensors, engine, queue)  # fmt: skip
         if isinstance(num_envs, bool) or not isinstance(num_envs, int | np.integer) or num_envs < 1:
             raise ValueError(f"num_envs must be an integer of at least 1, got {num_envs!r}")
         if tensors not in (True, False):
             raise ValueError(f"tensors must be True or False, got {tensors!r}")
         self.autoreset_mode = checked_mode(autoreset_mode)
-        self._open(world, render_mode, device, dtype, passes, max_episode_steps, size=size, grayscale=grayscale,
-                   obs_dtype=obs_dtype, frame_stack=frame_stack)  # fmt: skip
+        self._open(world, render_mode, device, dtype, passes, max_episode_steps, engine, queue, size=size,
+                   grayscale=grayscale, obs_dtype=obs_dtype, frame_stack=frame_stack)  # fmt: skip
         self.metadata["autoreset_mode"] = self.autoreset_mode
         self.num_envs, self.tensors = int(num_envs), tensors
         self.single_observation_space = self.observations.space
@@ -99,6 +103,7 @@ class WorldVectorEnv(LearnedWorld, VectorEnv[Any, Any, Any], EzPickle):
             StateError: if the state does not belong here, or an episode of it is over.
             ResetNeeded: if a first `reset` leaves some out.
         """
+        self._steps.require_empty("reset")
         options, rows = dict(options or {}), list(range(self.num_envs))
         if "reset_mask" in options:
             rows = checked_mask(options.pop("reset_mask"), self.num_envs)
@@ -115,6 +120,7 @@ class WorldVectorEnv(LearnedWorld, VectorEnv[Any, Any, Any], EzPickle):
         else:
             self._generators = generators
             self._begin(rows, start, infos)
+        self._engine.look_ahead()
         return self._observations(), infos
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
@@ -132,19 +138,24 @@ class WorldVectorEnv(LearnedWorld, VectorEnv[Any, Any, Any], EzPickle):
             ValueError: if they are not B integers in [0, n).
             ResetNeeded: before the first `reset`, and if an episode is over that is not reset by this step.
         """
+        self._steps.require_empty("step")
+        return self._advance(actions)
+
+    def _advance(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         state = self._begun("step")
         over = [row for row, episode in enumerate(state.episodes) if episode.over]
         if over and self.autoreset_mode is not AutoresetMode.NEXT_STEP:
             raise ResetNeeded(f"step() came after the episodes of environments {over} had ended: begin others with "
                               "reset(options={'reset_mask': ...})")  # fmt: skip
         chosen = checked_actions(actions, over, self.num_envs, self.world.num_actions, self.world.device)
-        rewards, terminations, truncations = self._outcome(self._draw(state, chosen), state.episodes, over)
+        rewards, terminations, truncations = self._outcome(self._draw(chosen), state.episodes, over)
         infos: dict[str, Any] = {}
         if self.autoreset_mode is AutoresetMode.SAME_STEP:
-            over = [row for row, episode in enumerate(state.episodes) if episode.over]
+            over = [row for row, episode in enumerate(self._engine.state.episodes) if episode.over]
             self._note_finals(over, infos)
         if over and self.autoreset_mode is not AutoresetMode.DISABLED:
             self._begin(over, Start(), infos)
+        self._engine.look_ahead()
         return self._observations(), rewards, terminations, truncations, infos
 
     def snapshot(self, rows: Sequence[int] | None = None) -> WorldState:
@@ -154,6 +165,7 @@ class WorldVectorEnv(LearnedWorld, VectorEnv[Any, Any, Any], EzPickle):
             ResetNeeded: before the first `reset`.
             ValueError: if `rows` are not different places in [0, B).
         """
+        self._steps.require_empty("snapshot")
         state = self._begun("snapshot")
         places = checked_rows(rows, self.num_envs)
         taken = state.clone() if rows is None else state.take(places)
@@ -174,11 +186,13 @@ class WorldVectorEnv(LearnedWorld, VectorEnv[Any, Any, Any], EzPickle):
             ValueError: if `rows` are not of that form.
             ResetNeeded: before the first `reset`, if `rows` leaves some out.
         """
+        self._steps.require_empty("restore")
         places = checked_rows(rows, self.num_envs)
         if rows is not None:
             self._begun("restore of rows")
         unseeded = self._generators.seeded([None] * self.num_envs)  # of its own: forks begin with the same object
         self._go_on(places, self._fitting(state, [1, len(places)]), unseeded, [])
+        self._engine.look_ahead()
 
     def fork(self, n: int) -> "list[WorldVectorEnv]":
         """`n` vector environments that go on from here; they share weights, and memory until stepped.
@@ -197,6 +211,10 @@ class WorldVectorEnv(LearnedWorld, VectorEnv[Any, Any, Any], EzPickle):
         """
         self._begun("render")
         return tuple(map(self._picture, range(self.num_envs))) if self.render_mode == "rgb_array" else None
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """End all threads."""
+        self._close_engine()
 
     @property  # type: ignore[misc]
     def np_random(self) -> tuple[np.random.Generator, ...]:  # type: ignore[override]
@@ -233,9 +251,9 @@ class WorldVectorEnv(LearnedWorld, VectorEnv[Any, Any, Any], EzPickle):
     def _put(self, rows: list[int], state: WorldState) -> None:
         """Make the rollouts in `rows` those of `state`, which becomes this environment's own."""
         if rows == list(range(self.num_envs)):
-            self._state = state
+            self._engine.replace(state)
         else:
-            self._begun("put").put(rows, state)
+            self._engine.put(rows, state)
 
     def _outcome(self, drawn: Drawn, episodes: list[Episode], over: list[int]) -> tuple[Any, Any, Any]:
         """Rewards, terminations and truncations [B] of a step; nothing for episodes that were over before it."""
@@ -252,6 +270,15 @@ class WorldVectorEnv(LearnedWorld, VectorEnv[Any, Any, Any], EzPickle):
         numbers = drawn.rewards.cpu().numpy().astype(np.float64)
         numbers[over] = 0
         return numbers, terminations, truncations
+
+    def _guess_of(self, policy: Callable[[Any], Any]) -> Callable[[Tensor], Tensor]:
+        observations, tensors = self.observations, self.tensors
+
+        def guess(pictures: Tensor) -> Tensor:
+            seen = observations.of(pictures)
+            return torch.as_tensor(policy(seen if tensors else seen.cpu().numpy()))
+
+        return guess
 
     def _note_finals(self, rows: list[int], infos: dict[str, Any]) -> None:
         """Note the last observations of episodes that are about to be replaced."""

@@ -7,6 +7,7 @@ from .dispatch import Decision, decide
 from .frame_attention import frame_attention, frame_attention_reference, frame_attention_tf
 from .frame_mask import frame_mask, teacher_mask
 from .modulate import adaln_modulate, adaln_modulate_reference, gated_residual, gated_residual_reference
+from .past_frames import PastFrames, attend_alone
 from .qk_norm import qk_norm_rope, qk_norm_rope_reference
 from .qk_norm_append import qk_norm_rope_append, qk_norm_rope_append_reference
 from .ring import RingCache
@@ -15,11 +16,13 @@ from .window_attention import window_attention
 
 __all__ = [
     "Decision",
+    "PastFrames",
     "RingCache",
     "adaln_modulate",
     "adaln_modulate_reference",
     "apply_rope",
     "apply_rope_reference",
+    "attend_alone",
     "axial_angles",
     "decide",
     "frame_attention",

@@ -55,7 +55,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, cache_k: Tensor, cache_v: Tensor, k_
             end = keys.shape[1]
             query, keys = _rotated(query, keys, tables, slice(end - query.shape[1], end), slice(end))
         values = _joined(cache_v, v_scale, mine[2], rows, runs)  # not sooner: memory of the rotation is free again
-        return _framewise(query, keys, values, None, causal, scale).to(q.dtype)
+        return framewise(query, keys, values, None, causal, scale).to(q.dtype)
 
     alike: dict[tuple[int, int], list[int]] = {}
     for b, age in enumerate(count.tolist()):
@@ -107,7 +107,7 @@ def _masked(q: Tensor, k: Tensor, v: Tensor, cache_k: Tensor, cache_v: Tensor, k
     if tables is not None:
         flight = seen.sum(1, keepdim=True) + torch.arange(query.shape[1], device=q.device)
         query, keys = _rotated(query, keys, tables, flight, torch.cat([positions.clamp(min=0), flight], 1))
-    return _framewise(query, keys, values, seen, causal, scale).to(q.dtype)
+    return framewise(query, keys, values, seen, causal, scale).to(q.dtype)
 
 
 def _dequantised(x: Tensor, scale: Tensor | None) -> Tensor:
@@ -132,7 +132,7 @@ def _turned_keys(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return x.roll(x.shape[-1] // 2, -1).mul_(sin).addcmul_(x, cos)
 
 
-def _framewise(query: Tensor, keys: Tensor, values: Tensor, seen: Tensor | None, causal: bool, scale: float) -> Tensor:
+def framewise(query: Tensor, keys: Tensor, values: Tensor, seen: Tensor | None, causal: bool, scale: float) -> Tensor:
     """Frames in flight over growing key sets: unmasked calls are faster on a CPU than one masked call.
 
     query [B, W, P, Hq, D], keys and values [B, C' + W, P, Hkv, D], seen bool [B, C'] or None: all -> [B, W*P, Hq, D].

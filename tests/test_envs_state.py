@@ -52,7 +52,8 @@ def same(one, other):
 class Plain:
     """What one rollout should be: the clip it began at, its noise, what led to each frame, and its generator.
 
-    `frames` draws it again from the start, each frame in a batch that holds nothing else, at the row where it was drawn.
+    `frames` draws it again from the start, each frame in a batch that holds nothing else, at the row where it
+    was drawn.
     """
 
     def __init__(self, envs, row):
@@ -451,7 +452,7 @@ def test_a_generator_of_another_kind_cannot_be_kept(small_world):
     env = single(small_world)
     env.reset(seed=0)
     env.np_random = np.random.Generator(np.random.MT19937(0))
-    with pytest.raises(TypeError, match="PCG64.* got MT19937"):
+    with pytest.raises(TypeError, match=r"PCG64.* got MT19937"):
         env.snapshot()
 
 

@@ -2,9 +2,13 @@
 
 from .checkpoint import WorldError, load_world, read_card, save_world, write_card
 from .contexts import Contexts
+from .engine import Engine, EngineStats
+from .engine_config import EngineConfig
 from .model import WorldModel
 from .model_config import WorldModelConfig
-from .rollout import Cancelled, Drawn, World
+from .passes import Cancelled
+from .plan_config import PlanConfig, PlanWarning
+from .rollout import Drawn, World
 from .sampler import SamplerConfig
 from .state import Episode, StateError, WorldState
 
@@ -12,7 +16,12 @@ __all__ = [
     "Cancelled",
     "Contexts",
     "Drawn",
+    "Engine",
+    "EngineConfig",
+    "EngineStats",
     "Episode",
+    "PlanConfig",
+    "PlanWarning",
     "SamplerConfig",
     "StateError",
     "World",

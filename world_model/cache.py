@@ -4,6 +4,7 @@ Keys are stored after QK-norm, rotated by row and column but not in time; distan
 read (`kernels.window_attention`), so an episode has no longest length and dropping frames needs no re-indexing.
 """
 
+import os
 import threading
 import weakref
 
@@ -15,6 +16,15 @@ from kernels import RingCache
 from .model_config import WorldModelConfig
 
 _sharing = threading.Lock()
+
+
+def _renew_lock() -> None:
+    global _sharing
+    _sharing = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):  # a forked child must not wait for a thread it does not have
+    os.register_at_fork(after_in_child=_renew_lock)
 
 
 class FrameCache:
@@ -37,8 +47,9 @@ class FrameCache:
         ]
         self.recent = torch.zeros(batch, config.history, *shape, device=like.device)
         """[B, history, H, W, 3] the last committed frames in model units, oldest first; zeros before the start"""
-        self.actions = torch.full((batch, config.action_memory), config.num_actions, device=like.device)
-        """int64 [B, action_memory] actions that led to the last committed frames; the null action before the start"""
+        self.actions = torch.full((batch, max(config.action_memory, 1)), config.num_actions, device=like.device)
+        """int64 [B, A] actions that led to the last committed frames, A >= 1; the null action before the start"""
+        self.memory = config.action_memory
         self.pictures = torch.zeros(batch, pictures, *shape, dtype=torch.uint8, device=like.device)
         """uint8 [B, K, H, W, 3] the last pictures, newest last"""
         self._holders = weakref.WeakSet([self])
@@ -52,6 +63,11 @@ class FrameCache:
     def nbytes(self) -> int:
         """Memory held, in bytes; it never changes. Forks that share it count it each."""
         return sum(ring.nbytes for ring in self.rings) + sum(x.nbytes for x in self._tensors())
+
+    @property
+    def told(self) -> Tensor:
+        """int64 [B, action_memory] those of `actions` that the network is told."""
+        return self.actions[:, self.actions.shape[1] - self.memory :]
 
     @torch.inference_mode()
     def append(self, fresh: list[tuple[Tensor, Tensor]], x: Tensor, actions: Tensor, pictures: Tensor) -> None:
@@ -114,7 +130,7 @@ class FrameCache:
 
     def _like(self, rings: list[RingCache], tensors: "tuple[Tensor, ...] | list[Tensor]") -> "FrameCache":
         other = object.__new__(FrameCache)
-        other.rings = rings
+        other.rings, other.memory = rings, self.memory
         other.recent, other.actions, other.pictures = tensors
         other._holders = weakref.WeakSet([other])
         return other

@@ -31,10 +31,15 @@ class Competition(nn.Module):
         """[B, C, H, W], levels [B] in [0, 1] -> [B, C, H, W]."""
         places = x.permute(0, 2, 3, 1).flatten(1, 2)
         seen = F.relu(F.layer_norm(places.float(), places.shape[2:], eps=1e-5)).to(x.dtype)
-        sharpness = _SHARPNESS * (1.0 if self.training else _SERVED) / levels.clamp(min=_LOWEST)
-        claims = sharpness[:, None, None] * self.claim(seen).float()  # [B, H*W, K]
+        strength = sharpness(levels, self.training)
+        claims = strength[:, None, None] * self.claim(seen).float()  # [B, H*W, K]
         share = claims.softmax(1)
         beside_best = (claims - claims.amax(1, keepdim=True)).exp()
         won = share.to(seen.dtype).transpose(1, 2) @ seen  # [B, K, C]
         told = self.tell(torch.cat([share, beside_best], -1).to(x.dtype)) + self.announce(won.flatten(1))[:, None]
         return x + told.unflatten(1, x.shape[2:]).permute(0, 3, 1, 2)
+
+
+def sharpness(levels: Tensor, training: bool) -> Tensor:
+    """What claims are multiplied by before the softmax, at levels in [0, 1]; shaped like them."""
+    return _SHARPNESS * (1.0 if training else _SERVED) / levels.clamp(min=_LOWEST)

@@ -42,9 +42,13 @@ class Conditioning(nn.Module):
         frames, memory = levels.shape[1], self.memory
         if actions.shape[1] != memory + frames:
             raise ValueError(f"need the actions of {memory} + {frames} frames, got {actions.shape[1]}")
-        angles = levels[..., None].float() * self.speeds.float()
-        waves = torch.cat([angles.cos(), angles.sin()], -1).to(self.action.weight.dtype)
-        told = self.level(waves) + self.action(actions[:, memory:])
+        told = self.embed_levels(levels) + self.action(actions[:, memory:])
         for i, table in enumerate(self.earlier, start=1):
             told = told + table(actions[:, memory - i : memory - i + frames])
         return told
+
+    def embed_levels(self, levels: Tensor) -> Tensor:
+        """What noise levels alone say: any shape [...] in [0, 1] -> [..., D]."""
+        angles = levels[..., None].float() * self.speeds.float()
+        waves = torch.cat([angles.cos(), angles.sin()], -1).to(self.action.weight.dtype)
+        return self.level(waves)

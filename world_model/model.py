@@ -106,24 +106,29 @@ class WorldModel(nn.Module):
         return self.draw_cached(tokens, x, before, levels, actions), tokens
 
     def think_cached(self, x: Tensor, before: Tensor, levels: Tensor, actions: Tensor, rings: list[RingCache],
-                     fresh: list[tuple[Tensor, Tensor]] | None = None) -> Tensor:
+                     fresh: list[tuple[Tensor, Tensor]] | None = None, causal: bool = True) -> Tensor:
         """The tokens that `forward_cached` draws from.
 
         Args:
             fresh: if given, (k, v) of every layer that looks back, [B, F*N, H, D/H], are appended to it: a commit.
+            causal: whether a frame in flight sees only frames in flight up to itself.
         """
-        distances, left = self.rotation.distance(x.device), iter(rings)
+        distances = self.rotation.distance(x.device)
 
         def attend_to(ring: RingCache) -> Attend:
             def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
                 if fresh is not None:
                     fresh.append((k, v))
-                return window_attention(q, k, v, ring, rope_t=distances)
+                return window_attention(q, k, v, ring, causal=causal, rope_t=distances)
 
             return attend
 
-        attends = [attend_to(next(left)) if window > 1 else self._attend_in(1, frame_attention)
-                   for window in self.config.windows]
+        return self.think_with(x, before, levels, actions, [attend_to(ring) for ring in rings])
+
+    def think_with(self, x: Tensor, before: Tensor, levels: Tensor, actions: Tensor, looks: list[Attend]) -> Tensor:
+        """`think_cached` with any attention in the layers that look back, one of `looks` for each of them."""
+        left = iter(looks)
+        attends = [next(left) if window > 1 else self._attend_in(1, frame_attention) for window in self.config.windows]
         seen = self._seen_after(before, _damped(x, levels))
         return self._think(seen, self.conditioning(levels, actions), self.rotation.place(x.device), attends)
 

@@ -1,20 +1,22 @@
 """Stepping a trained world: one frame per action, with everything that must be remembered in a WorldState."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from .cache import FrameCache
 from .contexts import Contexts
 from .model import WorldModel
-from .noise import batch_noise
-from .plans import ad_levels, live_levels
-from .sampler import Denoise, SamplerConfig, flow_path, run_levels
+from .passes import Passes, with_noise
+from .plan_config import PlanConfig
+from .plans import live_levels
+from .sampler import SamplerConfig, flow_path, level_times, run_levels
+from .scripted import begun, roll_out
+from .served import ServedModel, ServedStep, can_serve
 from .state import Flight, StateError, WorldState
 
 
@@ -30,10 +32,6 @@ class Drawn:
     """bool [B]"""
 
 
-class Cancelled(Exception):
-    """A step was given up between two passes; its state has not moved."""
-
-
 class World:
     """A trained network as a game: `start` from real frames, then `step` with actions."""
 
@@ -46,6 +44,7 @@ class World:
         self.hash = hash
         self.device = model.tokenizer.place.device
         self.dtype = model.tokenizer.place.dtype
+        self._served: ServedModel | None = None
 
     @property
     def observation_shape(self) -> tuple[int, int, int]:
@@ -117,9 +116,9 @@ class World:
         leading = np.concatenate([np.full((len(frames), 1), self.model.null_action), actions], 1)
         led, x = torch.from_numpy(leading).to(self.device), self.model.scaler.encode(shown)
         together = self.model.config.window  # what one pass can commit: the last of them sees the first
-        self._commit(state, x[:, :together], led[:, :together], shown[:, :together])
+        self.commit(state, x[:, :together], led[:, :together], shown[:, :together])
         for i in range(together, x.shape[1]):
-            self._commit(state, x[:, i : i + 1], led[:, i : i + 1], shown[:, i : i + 1])
+            self.commit(state, x[:, i : i + 1], led[:, i : i + 1], shown[:, i : i + 1])
         return state
 
     def step_batch(self, state: WorldState, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -154,22 +153,62 @@ class World:
         if actions.shape != (len(state),) or actions.dtype != torch.int64:
             raise ValueError(f"actions must be int64 [{len(state)}], got {actions.dtype} {list(actions.shape)}")
         levels = live_levels(self.sampler.steps, stagger or self.sampler.steps)
-        state.flight = flight = self._flight(state, levels, keep_on)
-        shown: list[Tensor] = []
-        tokens: list[Tensor] = []
+        self.take_off(state, stagger, keep_on)
+        flight = state.flight
+        x = with_noise(self, state, flight.x if flight else None, levels.shape[1])
+        drawn, later = self.draw_next(state, x, levels, Passes(self, state, actions[:, None], keep_on=keep_on))
+        state.flight = flight.like(later) if flight else None
+        return drawn
+
+    def draw_next(self, state: WorldState, x: Tensor, levels: np.ndarray, passes: Passes) -> tuple[Drawn, Tensor]:
+        """Bring frames in flight x [B, F, H, W, 3] from the first row of `levels` to the last and commit the first one.
+
+        Returns:
+            what was committed, and the frames in flight after it [B, F - 1, H, W, 3].
+        """
+        done: list[Drawn] = []
+        actions = passes.known[:, passes.memory : passes.memory + 1]
 
         def finish(clean: Tensor, index: int) -> Tensor:
-            shown.append(self.model.scaler.decode(clean))
-            quantised = self.model.scaler.encode(shown[0])
-            tokens.append(self._commit(state, quantised[:, None], actions[:, None], shown[0][:, None]))
-            return quantised
+            done.append(self.commit_drawn(state, clean, actions, passes.served))
+            return clean
 
-        x = self._with_noise(state, flight, levels.shape[1])
-        x = run_levels(levels, flow_path(self.sampler), x, self._denoiser(state, actions, keep_on), finish)
-        if flight is not None:
-            state.flight = flight.like(x[:, 1:])
-        rewards, terminated = self.model.outcome.decide(tokens[0])
-        return Drawn(shown[0], rewards[:, 0], terminated[:, 0])
+        x = run_levels(levels, flow_path(self.sampler), x, passes, finish)
+        return done[0], x[:, 1:]
+
+    def commit_drawn(self, state: WorldState, clean: Tensor, actions: Tensor,
+                     served: ServedStep | None = None) -> Drawn:
+        """Commit the next frame, [B, H, W, 3] in model units, as it is shown, in uint8. actions int64 [B, 1].
+
+        `served`: of the passes that drew it.
+        """
+        shown = self.model.scaler.decode(clean)
+        tokens = self.commit(state, self.model.scaler.encode(shown)[:, None], actions, shown[:, None], served)
+        rewards, terminated = self.model.outcome.decide(tokens)
+        return Drawn(shown, rewards[:, 0], terminated[:, 0])
+
+    def rollout(self, state: WorldState, actions: np.ndarray, plan: PlanConfig | None = None) -> Iterator[Drawn]:
+        """Draw the frames that a whole script of actions leads to, as a plan says that may know them all.
+
+        Args:
+            state: advances with every frame that is handed out; frames in flight are not kept at the end.
+            actions: int [B, n].
+            plan: how; one frame after the other when None. See `PlanConfig`.
+
+        Yields:
+            frame after frame.
+
+        Raises:
+            ValueError: if the actions do not fit, or the plan cannot be.
+            StateError: if the state is of another world or number format.
+        """
+        self.check_state(state)
+        actions = np.asarray(actions)
+        if actions.ndim != 2 or len(actions) != len(state):
+            raise ValueError(f"actions must be integers [{len(state)}, n], got {list(actions.shape)}")
+        if actions.size:
+            self._check_actions(actions.reshape(-1), actions.size)
+        return roll_out(self, state, torch.from_numpy(actions.astype(np.int64)).to(self.device), plan or PlanConfig())
 
     def check_state(self, state: WorldState) -> None:
         """Whether this world can step a state.
@@ -184,53 +223,43 @@ class World:
             raise StateError(f"this world is {_named(*mine)}, the state is of {_named(*its)}; "
                              f"load the world that it was made with")
 
-    def _flight(self, state: WorldState, levels: np.ndarray, keep_on: Callable[[], bool] | None) -> Flight | None:
-        """The frames in flight that a plan needs: those of the state, or begun now, without actions."""
-        steps, (passes, frames) = self.sampler.steps, levels.shape
-        stagger = passes - 1
-        if stagger == steps:
-            return None
-        if state.flight and (state.flight.steps, state.flight.stagger) == (steps, stagger):
-            return state.flight
-        begun = ad_levels(frames, steps, stagger)[: steps - stagger + 1, : frames - 1]
-        x = self._with_noise(state, None, frames - 1)
-        unknown = torch.full((len(state),), self.model.null_action, device=self.device)
-        return Flight(run_levels(begun, flow_path(self.sampler), x, self._denoiser(state, unknown, keep_on)),
-                      steps, stagger)
+    @torch.inference_mode()
+    def take_off(self, state: WorldState, stagger: int | None = None,
+                 keep_on: Callable[[], bool] | None = None) -> None:
+        """Bring the frames in flight that `step_tensors` needs on the way, unless they are; drop others.
 
-    def _with_noise(self, state: WorldState, flight: Flight | None, frames: int) -> Tensor:
-        """Frames in flight, then noise up to so many: [B, frames, H, W, 3]."""
-        begun = flight.x.shape[1] if flight is not None else 0
-        fresh = [batch_noise(state.seeds, [n + i for n in state.frames], self.observation_shape)
-                 for i in range(begun, frames)]
-        noise = torch.stack(fresh, 1).to(self.device)
-        return noise if flight is None else torch.cat([flight.x, noise], 1)
-
-    def _denoiser(self, state: WorldState, actions: Tensor, keep_on: Callable[[], bool] | None) -> Denoise:
-        """The network after the past of `state`: the next frame is led to by `actions`, those after it by unknown ones.
-
-        Tokens of the first pass are kept only where nothing else is in flight.
+        Frames begun here are begun from the past alone, those of a running plan while the frame before them was in
+        flight: so they belong to the state, and are not made anew where they can be kept.
         """
-        cache, thoughts = state.cache, list[Tensor]()
-        recent, known = cache.recent.to(self.dtype), torch.cat([cache.actions, actions[:, None]], 1)
+        steps, known = self.sampler.steps, state.flight
+        stagger = stagger or steps
+        if stagger == steps:
+            state.flight = None
+        elif known is None or (known.steps, known.stagger) != (steps, stagger):
+            unknown = torch.full((len(state), 1), self.model.null_action, device=self.device)
+            passes = Passes(self, state, unknown, keep_on=keep_on)
+            state.flight = Flight(begun(self, state, -(-steps // stagger) - 1, stagger, passes), steps, stagger)
 
-        def denoise(live: Tensor, times: Tensor, first: int) -> Tensor:
-            if keep_on is not None and not keep_on():
-                raise Cancelled
-            live, times = live.to(self.dtype), times.to(self.device).expand(len(live), -1)
-            led = F.pad(known, (0, live.shape[1] - 1), value=self.model.null_action)
-            if not (thoughts and self.sampler.reuse and live.shape[1] == 1):
-                thoughts[:] = [self.model.think_cached(live, recent, times, led, cache.rings)]
-            return self.model.draw_cached(thoughts[0], live, recent, times, led).float()
+    def serve(self, cache: FrameCache, actions: Tensor) -> ServedStep | None:
+        """Passes after the past in `cache`; None where the plain ones of the model have to do. See `ServedStep`."""
+        if not can_serve(self.model):
+            return None
+        if self._served is None:
+            self._served = ServedModel(self.model)
+        return ServedStep(self._served, cache.recent, actions, cache.rings, level_times(self.sampler).tolist(),
+                          self.sampler.reuse)
 
-        return denoise
-
-    def _commit(self, state: WorldState, x: Tensor, actions: Tensor, shown: Tensor) -> Tensor:
+    def commit(self, state: WorldState, x: Tensor, actions: Tensor, shown: Tensor,
+               served: ServedStep | None = None) -> Tensor:
         """Run clean frames [B, n, H, W, 3] at level 0 and store their keys. Returns their tokens [B, n, N, D]."""
         fresh: list[tuple[Tensor, Tensor]] = []
-        cache, times = state.cache, torch.zeros(actions.shape, device=self.device)
-        tokens = self.model.think_cached(x.to(self.dtype), cache.recent.to(self.dtype), times,
-                                         torch.cat([cache.actions, actions], 1), cache.rings, fresh)
+        cache, known = state.cache, torch.cat([state.cache.told, actions], 1)
+        served = served or self.serve(cache, known)
+        if served is not None:
+            tokens = served.think(x, [0.0] * x.shape[1], fresh)
+        else:
+            tokens = self.model.think_cached(x.to(self.dtype), cache.recent.to(self.dtype), torch.zeros(
+                actions.shape, device=self.device), known, cache.rings, fresh)
         cache.append(fresh, x, actions, shown)
         state.frames = [n + x.shape[1] for n in state.frames]
         return tokens

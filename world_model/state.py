@@ -79,6 +79,11 @@ class WorldState:
         return self.cache.pictures
 
     @property
+    def last_actions(self) -> Tensor:
+        """int64 [B] that led to the last frames; the null action, one above the others, if nobody knows."""
+        return self.cache.actions[:, -1]
+
+    @property
     def nbytes(self) -> int:
         """Memory of the past and of frames in flight, in bytes; constant while stepping."""
         return self.cache.nbytes + (self.flight.x.nbytes if self.flight else 0)

@@ -1,0 +1,89 @@
+"""Steps that are made while the caller does something else."""
+
+import os
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+from gymnasium.error import AlreadyPendingCallError, NoAsyncCallError
+
+KINDS = ("fifo", "latest")
+
+
+class StepQueue:
+    """Makes steps in a thread, one after the other, and hands out what they return in the same order.
+
+    Args:
+        step: makes a step; called by the thread.
+        kind: "fifo" makes every step that was asked for. "latest" makes the newest of those that have not begun: what a
+            person does now replaces what they did a moment ago.
+
+    Raises:
+        ValueError: if there is no such kind.
+    """
+
+    def __init__(self, step: Callable[[Any], Any], kind: str = "fifo") -> None:
+        if kind not in KINDS:
+            raise ValueError(f"queue must be one of {KINDS}, got {kind!r}")
+        self._step, self._kind = step, kind
+        self._pending: deque[Future[Any]] = deque()
+        self._thread: ThreadPoolExecutor | None = None
+        self._pid = os.getpid()
+        self.replaced = 0
+        """steps that were replaced by newer ones before they had begun"""
+
+    def __len__(self) -> int:
+        """Steps that were asked for and not handed out."""
+        return len(self._pending)
+
+    @property
+    def ready(self) -> bool:
+        """Whether `wait` would return at once."""
+        return bool(self._pending) and self._pending[0].done()
+
+    def submit(self, action: Any) -> None:
+        """Ask for a step."""
+        if self._thread is None or self._pid != os.getpid():  # a forked child has no threads of its parent
+            self._thread, self._pid = ThreadPoolExecutor(1, "foreframe-step"), os.getpid()
+            self._pending.clear()
+        if self._kind == "latest" and self._pending and self._pending[-1].cancel():
+            self._pending.pop()
+            self.replaced += 1
+        self._pending.append(self._thread.submit(self._step, action))
+
+    def wait(self, timeout: float | None = None) -> Any:
+        """What the oldest step returned; waits for it, `timeout` seconds at most.
+
+        Raises:
+            NoAsyncCallError: if no step was asked for.
+            TimeoutError: if it takes longer; it stays asked for.
+            Exception: what the step has raised.
+        """
+        if not self._pending:
+            raise NoAsyncCallError("step_wait() came without step_async(): call step_async(action) first", "step")
+        done = self._pending[0]
+        try:
+            return done.result(timeout)
+        finally:
+            if done.done():
+                self._pending.popleft()
+
+    def require_empty(self, call: str) -> None:
+        """Refuse what must not come between two steps.
+
+        Raises:
+            AlreadyPendingCallError: if a step was asked for and not handed out.
+        """
+        if self._pending:
+            raise AlreadyPendingCallError(f"{call}() came while {len(self)} steps were under way: "
+                                          f"call step_wait() for each of them first", "step")  # fmt: skip
+
+    def close(self) -> None:
+        """Forget steps that have not begun, and end the thread."""
+        for step in self._pending:
+            step.cancel()
+        self._pending.clear()
+        if self._thread is not None and self._pid == os.getpid():
+            self._thread.shutdown(wait=True)
+        self._thread = None

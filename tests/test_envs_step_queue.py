@@ -1,0 +1,99 @@
+"""Steps made in a thread: order, replacement, errors."""
+
+import threading
+import time
+
+import pytest
+from gymnasium.error import AlreadyPendingCallError, NoAsyncCallError
+
+from envs.step_queue import StepQueue
+
+
+class Game:
+    """Steps only when it is let."""
+
+    def __init__(self) -> None:
+        self.go, self.begun, self.made = threading.Semaphore(0), threading.Event(), []
+
+    def step(self, action: int) -> int:
+        self.begun.set()
+        assert self.go.acquire(timeout=20)
+        if action < 0:
+            raise ValueError("no such action")
+        self.made.append(action)
+        return 10 * action
+
+    def let(self, steps: int) -> None:
+        for _ in range(steps):
+            self.go.release()
+
+
+def test_fifo_makes_every_step_in_order() -> None:
+    game = Game()
+    queue = StepQueue(game.step)
+    for action in range(4):
+        queue.submit(action)
+    assert len(queue) == 4 and not queue.ready
+    game.let(4)
+    assert [queue.wait() for _ in range(4)] == [0, 10, 20, 30] and game.made == [0, 1, 2, 3]
+    assert queue.replaced == 0
+    queue.close()
+
+
+def test_latest_makes_the_newest_of_those_that_have_not_begun() -> None:
+    game = Game()
+    queue = StepQueue(game.step, "latest")
+    queue.submit(0)
+    assert game.begun.wait(20)
+    for action in (1, 2, 3):
+        queue.submit(action)
+    game.let(2)
+    assert [queue.wait(), queue.wait()] == [0, 30] and game.made == [0, 3] and queue.replaced == 2
+    queue.close()
+
+
+def test_errors_come_where_the_step_would_have() -> None:
+    game = Game()
+    queue = StepQueue(game.step)
+    queue.submit(-1)
+    queue.submit(1)
+    game.let(2)
+    with pytest.raises(ValueError, match="no such action"):
+        queue.wait()
+    assert queue.wait() == 10
+    with pytest.raises(NoAsyncCallError, match="step_async"):
+        queue.wait()
+    queue.close()
+
+
+def test_a_wait_that_times_out_can_be_repeated() -> None:
+    game = Game()
+    queue = StepQueue(game.step)
+    queue.submit(2)
+    with pytest.raises(TimeoutError):
+        queue.wait(0.01)
+    with pytest.raises(AlreadyPendingCallError, match="1 steps were under way"):
+        queue.require_empty("reset")
+    game.let(1)
+    while not queue.ready:
+        time.sleep(0.001)
+    assert queue.wait(0) == 20
+    queue.require_empty("reset")
+    queue.close()
+
+
+def test_closing_ends_the_thread_and_submitting_starts_another() -> None:
+    game = Game()
+    game.let(10)
+    queue = StepQueue(game.step)
+    queue.submit(1)
+    queue.close()
+    assert not [thread for thread in threading.enumerate() if "foreframe-step" in thread.name] and not len(queue)
+    queue.submit(2)
+    assert queue.wait() == 20
+    queue.close()
+
+
+def test_only_known_kinds() -> None:
+    with pytest.raises(ValueError, match=r"fifo.*latest"):
+        StepQueue(print, "lifo")

@@ -1,0 +1,186 @@
+"""Steps rollouts and, if told so, draws their next frames before somebody asks. What is drawn never depends on that."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from weakref import finalize
+
+import numpy as np
+from torch import Tensor
+
+from .engine_config import EngineConfig
+from .guesses import Ahead, Drawer, Guess, Guesser, Policy
+from .lookahead import LookAhead
+from .rollout import Drawn, World
+from .state import WorldState
+
+
+@dataclass
+class EngineStats:
+    """What guessing was good for."""
+
+    steps: int = 0
+    """steps of the whole batch"""
+    hits: int = 0
+    """steps that had been guessed"""
+    misses: int = 0
+    """steps where something else had been guessed"""
+    discarded: int = 0
+    """frames drawn that nobody asked for"""
+    drawing_ms: float = 0.0
+    """what drawing the frames that were asked for took, whenever it was done"""
+    waiting_ms: float = 0.0
+    """of that, what callers waited for"""
+
+    @property
+    def hit_rate(self) -> float:
+        """Share of the steps that had been guessed, in [0, 1]; nan without steps."""
+        return self.hits / self.steps if self.steps else float("nan")
+
+    @property
+    def saved_ms(self) -> float:
+        """Milliseconds of drawing that nobody waited for."""
+        return self.drawing_ms - self.waiting_ms
+
+
+class Engine:
+    """Owns a state and steps it.
+
+    Raises:
+        ValueError: if the world's sampler cannot do what `config` asks for.
+    """
+
+    def __init__(self, world: World, config: EngineConfig | None = None, policy: Policy | None = None):
+        """Step states of `world` as `config` says; `policy` is what lookahead=policy guesses with (`set_policy`)."""
+        self.world, self.config = world, config or EngineConfig()
+        self._plan = self.config.plan_config()
+        self._state: WorldState | None = None
+        self._stagger = self._plan.passes_behind(world.sampler.steps)
+        self._look: LookAhead | None = None
+        self._guesser = Guesser(world, self.config.lookahead, policy)
+        self._stats = EngineStats()
+        if self.config.lookahead != "off":
+            self._look = LookAhead(self._guesser, Drawer(world), self.config.ahead)
+            finalize(self, self._look.close)
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is a state."""
+        return self._state is not None
+
+    @property
+    def state(self) -> WorldState:
+        """The present state, to be forked and read; `replace` puts another in its place."""
+        if self._state is None:
+            raise RuntimeError("the engine has no state yet: call replace first")
+        return self._state
+
+    def replace(self, state: WorldState) -> None:
+        """Go on from `state`, which then belongs to the engine. Guesses about the one before are dropped.
+
+        Raises:
+            StateError: if the state is of another world or number format. Nothing is changed.
+            ValueError: if lookahead=branch and it has several rollouts. Nothing is changed.
+        """
+        self.world.check_state(state)
+        if self.config.lookahead == "branch" and len(state) != 1:
+            raise ValueError(f"lookahead=branch draws all actions of one rollout, got {len(state)}: use repeat or off")
+        self.forget()
+        self._take_off(state)
+        self._state = state
+
+    def put(self, rows: list[int], state: WorldState) -> None:
+        """Rollouts `rows` go on from `state`, which holds as many, or one for all. Guesses are dropped.
+
+        Raises:
+            StateError: if the state does not fit. Nothing is changed.
+            IndexError: if there is no such rollout. Nothing is changed.
+        """
+        self.world.check_state(state)
+        self.forget()
+        state = state.clone()
+        self._take_off(state)
+        self.state.put(rows, state)
+
+    def forget(self) -> None:
+        """Drop all guesses, before the state is changed by somebody else."""
+        if self._look is not None:
+            self._look.stop()
+
+    def step(self, actions: Tensor) -> Drawn:
+        """Advance all rollouts by a frame: actions int64 [B] on the world's device, not looked at.
+
+        Raises:
+            Exception: what the policy that guesses has raised.
+        """
+        before, episodes = time.perf_counter(), self.state.episodes
+        had, ahead = False, None
+        if self._look is not None:
+            had, ahead = self._look.guessing, self._look.take(actions)
+        if ahead is not None:
+            self._state, drawn = ahead.chosen(actions)
+            seconds = ahead.seconds
+        else:
+            start = time.perf_counter()
+            drawn = self._draw(actions)
+            seconds = time.perf_counter() - start
+        self.state.episodes = episodes  # those of a guess are older
+        self._count(had, ahead, seconds, time.perf_counter() - before)
+        return drawn
+
+    def look_ahead(self) -> None:
+        """Begin to guess what comes after the present state; does nothing with lookahead=off."""
+        if self._look is not None and self._guesser.ready:
+            self._look.begin(self.state)
+
+    @property
+    def policy(self) -> Policy | None:
+        """What lookahead=policy guesses with."""
+        return self._guesser.policy
+
+    def set_policy(self, policy: Policy | None) -> None:
+        """What lookahead=policy guesses with: pictures uint8 [B, K, H, W, 3] -> actions int64 [B]; None: no guesses.
+
+        It is called by another thread.
+        """
+        self.forget()
+        self._guesser.policy = policy
+
+    def rollout(self, actions: np.ndarray) -> Iterator[Drawn]:
+        """`World.rollout` of the present state, by the engine's plan."""
+        self.forget()
+        return self.world.rollout(self.state, actions, self._plan)
+
+    def stats(self) -> EngineStats:
+        """What guessing was good for since the engine was made."""
+        wrong = self._look.discarded if self._look is not None else 0
+        return replace(self._stats, discarded=self._stats.discarded + wrong)
+
+    def close(self) -> None:
+        """End the thread that looks ahead. Stepping may go on and starts another."""
+        if self._look is not None:
+            self._look.close()
+
+    def _draw(self, actions: Tensor) -> Drawn:
+        """What `step` returns, without guesses."""
+        if self.config.lookahead == "branch":
+            self._state, drawn = Drawer(self.world)(self.state, Guess(None)).chosen(actions)
+            return drawn
+        if not self._plan.live:
+            self._plan.check_live(self.world.sampler.steps)  # raises
+        return self.world.step_tensors(self.state, actions, stagger=self._stagger)
+
+    def _take_off(self, state: WorldState) -> None:
+        """Each rollout has the frames in flight of the engine's plan, if it is one to step with."""
+        if self._plan.live:
+            self._plan.check_live(self.world.sampler.steps)  # warns
+            self.world.take_off(state, self._stagger)
+
+    def _count(self, had: bool, ahead: Ahead | None, seconds: float, waited: float) -> None:
+        stats = self._stats
+        stats.steps += 1
+        stats.hits += ahead is not None
+        stats.misses += had and ahead is None
+        stats.discarded += ahead.frames - len(self.state) if ahead is not None else 0
+        stats.drawing_ms += 1000 * seconds
+        stats.waiting_ms += 1000 * waited

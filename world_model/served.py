@@ -1,0 +1,187 @@
+"""The network as a served world runs it on a CPU: frozen weights, arranged for few and large operations.
+
+The same mathematics as `WorldModel.think_cached` and `draw_cached`, which remain the definition, and the way on a GPU
+and while training. What the passes of one step have in common is computed once per step: the past in the order of time,
+what frames are told at all levels, what tokens and the decoder read of the pictures before.
+"""
+
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from kernels import PastFrames, RingCache, decide
+
+from .blocks import Block
+from .competition import sharpness
+from .model import WorldModel
+from .served_block import ServedBlock
+from .served_decoder import ServedDecoder
+
+
+def can_serve(model: WorldModel) -> bool:
+    """Whether `ServedModel` may stand for a model: on a CPU, in eval mode, frozen, with torch's own operators."""
+    place = model.tokenizer.place
+    return (place.device.type == "cpu" and not model.training and not place.requires_grad
+            and decide(place.device).backend == "torch")
+
+
+class ServedModel:
+    """Weights of a `WorldModel` that `can_serve`, arranged; later changes of them are not followed."""
+
+    def __init__(self, model: WorldModel):
+        config = self.config = model.config
+        self.dtype = model.tokenizer.place.dtype
+        self.wide = torch.promote_types(self.dtype, torch.float32)
+        self.conditioning, self.tokenizer, self.null_action = model.conditioning, model.tokenizer, model.null_action
+        self.distances = model.rotation.distance(model.tokenizer.place.device)
+        with torch.no_grad():
+            self.read_now, self.read_before, self.placed = _reading(model)
+            place = model.rotation.place(model.tokenizer.place.device)
+            self.blocks = [ServedBlock(cast(Block, block), place) for block in model.blocks]
+            self.decoder = ServedDecoder(model.decoder, model.scaler.mean / config.pixel_scale, config.history)
+            tables = [model.conditioning.action, *model.conditioning.earlier][::-1]  # the earliest action comes first
+            self.actions = torch.cat([cast(Tensor, table.weight) for table in tables])
+            self.offsets = torch.arange(len(tables)) * (config.num_actions + 1)
+            told = [*(block.modulation for block in model.blocks), model.final, model.decoder.modulation]
+            self.tell, self.tell_bias = (torch.cat([getattr(m, name) for m in told]) for name in ("weight", "bias"))
+        scales = [[0, 1, 0, 0, 1, 0]] * config.layers + [[0, 1]]
+        self.raised = torch.cat([torch.tensor(sum(scales, [])).repeat_interleave(config.dim),
+                                 torch.tensor([1, 0]).repeat_interleave(config.channels).repeat(
+                                     len(model.decoder.middle))]).to(self.dtype)
+        self.levels: dict[float, Tensor] = {}
+
+    def told(self, levels: Sequence[float], actions: Tensor) -> Tensor:
+        """What frames are told, at each of `levels`: shifts, scales and gates of all that is modulated.
+
+        Args:
+            levels: L levels.
+            actions: int64 [B, memory + 1], the last leads to the frame.
+
+        Returns:
+            [L, B, numbers]; scales are 1 + what was learned.
+        """
+        acted = F.embedding(actions + self.offsets, self.actions).sum(1)
+        condition = torch.stack([self._level(level) for level in levels])[:, None] + acted
+        return F.linear(F.silu(condition), self.tell, self.tell_bias).add_(self.raised)
+
+    def _level(self, level: float) -> Tensor:
+        """Embedding [C] of a level, made once."""
+        if level not in self.levels:
+            self.levels[level] = self.conditioning.embed_levels(torch.tensor([level]))[0]
+        return self.levels[level]
+
+
+class ServedStep:
+    """Passes over frames in flight after one committed past, for as long as that is not changed."""
+
+    def __init__(self, model: ServedModel, recent: Tensor, actions: Tensor, rings: list[RingCache],
+                 levels: Sequence[float], reuse: bool):
+        """Look at the past of B rollouts.
+
+        Args:
+            recent: [B, history, H, W, 3] the last committed frames, oldest first.
+            actions: int64 [B, memory + m] that led to the frames before and lead to m in flight; later ones have none.
+            rings: committed frames, one entry per layer that looks back.
+            levels: at which a frame alone in flight will be looked at or drawn: prepared together.
+            reuse: whether one call of `think` serves all calls of `draw`.
+        """
+        self.model, self.rings, self.levels, self.reuse = model, rings, list(levels), reuse
+        self.recent, self.actions = recent.to(model.wide), actions
+        self.past: list[PastFrames] = []
+        self.room = 0
+        self.told: dict[float, Tensor] = {}
+        self.read_before: Tensor | None = None
+        self.drawn_from: Tensor | None = None
+        self.unchanging: dict[float, list[Tensor]] = {}
+
+    def think(self, live: Tensor, levels: Sequence[float], fresh: list[tuple[Tensor, Tensor]] | None = None,
+              causal: bool = True) -> Tensor:
+        """See `WorldModel.think_cached`: frames in flight [B, F, H, W, 3] at F levels -> tokens [B, F, N, D]."""
+        frames, six = live.shape[1], 6 * self.model.config.dim
+        if frames > self.room:
+            self.past, self.room = [PastFrames(ring, self.model.distances, frames) for ring in self.rings], frames
+        told = torch.stack([self._told(f, level) for f, level in enumerate(levels)], 1)[:, :, None]
+        tokens, left = self._read(live, levels), iter(self.past)
+        for i, (block, window) in enumerate(zip(self.model.blocks, self.model.config.windows, strict=True)):
+            tokens = block(tokens, told[..., i * six : (i + 1) * six].chunk(6, -1), next(left) if window > 1 else None,
+                           fresh, causal)
+        return tokens
+
+    def draw(self, tokens: Tensor, live: Tensor, levels: Sequence[float]) -> Tensor:
+        """See `WorldModel.draw_cached`: tokens of this or an earlier pass -> pictures [B, F, H, W, 3], wide."""
+        decoder, wide, history = self.model.decoder, self.model.wide, self.model.config.history
+        noisy, out = live.to(self.model.dtype), torch.empty(live.shape, dtype=wide)
+        whole = self.recent if len(levels) == 1 else torch.cat([self.recent, _damped(live, levels)], 1)
+        for f, level in enumerate(levels):
+            before, strength = whole[:, f : f + history], sharpness(torch.tensor(level, dtype=wide), False)
+            told = self._told(f, level)[:, -decoder.told :].to(wide).unflatten(1, (-1, decoder.channels))
+            unchanging = self._unchanging(tokens, before, f, level)
+            for b in range(len(live)):
+                drawn = decoder.correction(noisy[b, f], unchanging[b], told[b], strength)
+                out[b, f] = before[b, -1] + drawn if history else drawn
+        return out
+
+    def _told(self, f: int, level: float) -> Tensor:
+        """`ServedModel.told` of frame f in flight at a level, [B, numbers]."""
+        count = self.model.offsets.numel()
+        missing = max(0, f + count - self.actions.shape[1])
+        actions = F.pad(self.actions, (0, missing), value=self.model.null_action)[:, f : f + count]
+        if f or level not in self.levels:
+            return self.model.told([level], actions)[0]
+        if not self.told:
+            self.told = dict(zip(self.levels, self.model.told(self.levels, actions), strict=True))
+        return self.told[level]
+
+    def _read(self, live: Tensor, levels: Sequence[float]) -> Tensor:
+        """`PatchTokenizer.embed`: frames [B, F, H, W, 3] and those before them -> tokens [B, F, N, D]."""
+        model, history, frames = self.model, self.model.config.history, live.shape[1]
+        patches = model.tokenizer.patchify(_damped(live, levels).to(model.dtype))
+        before = self.read_before if frames == 1 else None
+        if before is None:
+            whole = torch.cat([model.tokenizer.patchify(self.recent.to(model.dtype)), patches[:, :-1]], 1)
+            seen = [whole[:, history - i : history - i + frames] for i in range(1, history + 1)]
+            before = F.linear(torch.cat(seen, -1), model.read_before) + model.placed if seen else model.placed
+        if frames == 1:
+            self.read_before = before
+        return F.linear(patches, model.read_now) + before
+
+    def _unchanging(self, tokens: Tensor, before: Tensor, f: int, level: float) -> list[Tensor]:
+        """`ServedDecoder.unchanging` of frame f at a level, one per rollout; of one alone at all levels together."""
+        if tokens.shape[1] == 1 and tokens is self.drawn_from and level in self.unchanging:
+            return self.unchanging[level]
+        together = tokens.shape[1] == 1 and self.reuse and level in self.levels
+        levels = [x for x in self.levels if x > 0] if together else [level]
+        end = self.model.tell.shape[0] - self.model.decoder.told
+        shift, scale = torch.stack([self._told(f, x)[:, end - 2 * tokens.shape[-1] : end] for x in levels])[
+            :, :, None].chunk(2, -1)
+        told = torch.addcmul(shift, F.layer_norm(tokens[:, f], tokens.shape[-1:], eps=1e-6), scale)
+        said = self.model.decoder.canvas(told)
+        made = [self.model.decoder.unchanging(said[:, b], before[b].flip(0)) for b in range(len(tokens))]
+        self.drawn_from, self.unchanging = tokens, {x: [m[i] for m in made] for i, x in enumerate(levels)}
+        return self.unchanging[level]
+
+
+def _reading(model: WorldModel) -> tuple[Tensor, Tensor, Tensor]:
+    """Weights [D, patch] of a frame and [D, history * patch] of those before it, and what every token adds [N, D].
+
+    Row and column sums are linear in the pixels, so their weights are spread over the pixels they sum.
+    """
+    reader, dtype = model.tokenizer, model.tokenizer.place.dtype
+    pictures, (height, width) = 1 + reader.history, reader.patch
+    wide = torch.promote_types(dtype, torch.float32)
+    by_row, by_column = reader.sums.weight.to(wide).split([pictures * height * 3, pictures * width * 3], 1)
+    whole = reader.project.weight.to(wide).unflatten(1, (pictures, height, width, 3))
+    whole = whole + by_row.unflatten(1, (pictures, height, 1, 3)) / 2
+    whole = whole + by_column.unflatten(1, (pictures, 1, width, 3)) / 2
+    now, before = whole.flatten(1).to(dtype).split([reader.patch_dim, reader.history * reader.patch_dim], 1)
+    return now.contiguous(), before.contiguous(), (reader.project.bias.to(wide) + reader.place.to(wide)).to(dtype)
+
+
+def _damped(x: Tensor, levels: Sequence[float]) -> Tensor:
+    """See `model.py`: frames [B, F, H, W, 3] as tokens read them."""
+    if not any(levels):
+        return x
+    return x * (1 - 0.9 * torch.tensor(levels, dtype=x.dtype))[:, None, None, None]
