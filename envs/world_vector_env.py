@@ -75,6 +75,8 @@ class WorldVectorEnv(LearnedWorld, VectorEnv[Any, Any, Any], EzPickle):
         self.autoreset_mode = checked_mode(autoreset_mode)
         self._open(world, render_mode, device, dtype, passes, max_episode_steps, engine, queue, size=size,
                    grayscale=grayscale, obs_dtype=obs_dtype, frame_stack=frame_stack)  # fmt: skip
+        if self._engine.config.lookahead == "branch" and num_envs > 1:
+            raise ValueError(f"lookahead=branch draws all actions of one rollout, got num_envs={num_envs}: use repeat")
         self.metadata["autoreset_mode"] = self.autoreset_mode
         self.num_envs, self.tensors = int(num_envs), tensors
         self.single_observation_space = self.observations.space
@@ -142,6 +144,7 @@ class WorldVectorEnv(LearnedWorld, VectorEnv[Any, Any, Any], EzPickle):
         return self._advance(actions)
 
     def _advance(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        """A whole step, all episodes that it begins included."""
         state = self._begun("step")
         over = [row for row, episode in enumerate(state.episodes) if episode.over]
         if over and self.autoreset_mode is not AutoresetMode.NEXT_STEP:

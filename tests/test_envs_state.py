@@ -163,8 +163,8 @@ def test_any_interleaving_gives_row_by_row_the_frames_of_the_plain_path(mortal_w
 
 
 @pytest.mark.parametrize("kwargs", [{}, {"frame_stack": 3, "grayscale": True, "size": [8, 8]}])
-def test_a_single_environment_goes_on_from_a_snapshot_as_if_nothing_had_been(mortal_world, kwargs):
-    env = single(mortal_world, **kwargs)
+def test_a_single_environment_goes_on_from_a_snapshot_as_if_nothing_had_been(small_world, kwargs):
+    env = single(small_world, **kwargs)
     env.reset(seed=4)
     env.step(1)
     state = env.snapshot()
@@ -172,7 +172,7 @@ def test_a_single_environment_goes_on_from_a_snapshot_as_if_nothing_had_been(mor
     for _ in range(2):
         env.restore(state)
         assert same(live(env), first)
-    other = single(mortal_world, **kwargs)
+    other = single(small_world, **kwargs)
     other.restore(state)
     assert same(live(other), first)
     observation, info = env.reset(options={"state": state})
@@ -197,14 +197,14 @@ def test_a_vector_goes_on_from_a_snapshot_as_if_nothing_had_been(mortal_world, m
         envs.step([steps] * B)
 
 
-def test_a_snapshot_moves_between_single_and_vector_environments(mortal_world):
-    env, one = single(mortal_world), vector(mortal_world, 1)
+def test_a_snapshot_moves_between_single_and_vector_environments(small_world):
+    env, one = single(small_world), vector(small_world, 1)
     env.reset(seed=4), env.step(1)
     one.restore(env.snapshot())
     observation, reward, *flags, _ = env.step(2)
     its = one.step([2])
     assert same((observation, reward, flags), (its[0][0], float(its[1][0]), [bool(its[2][0]), bool(its[3][0])]))
-    envs = vector(mortal_world)
+    envs = vector(small_world)
     envs.reset(seed=9), envs.step([0, 1, 2])
     env.restore(envs.snapshot(rows=[1]))
     assert env.np_random.bit_generator.state == envs.np_random[1].bit_generator.state
@@ -323,9 +323,9 @@ print(env.reset()[0].tobytes().hex())
 
 
 @pytest.mark.parametrize("count", [0, 2])
-def test_a_saved_state_goes_on_in_another_process(mortal_world, tmp_path, count):
+def test_a_saved_state_goes_on_in_another_process(small_world, tmp_path, count):
     kwargs = {"frame_stack": 2}
-    env = vector(mortal_world, count, **kwargs) if count else single(mortal_world, **kwargs)
+    env = vector(small_world, count, **kwargs) if count else single(small_world, **kwargs)
     env.reset(seed=3)
     env.step([1] * count if count else 1)
     env.snapshot().save(tmp_path / "here.state")
@@ -334,7 +334,7 @@ def test_a_saved_state_goes_on_in_another_process(mortal_world, tmp_path, count)
         observation, reward, *flags, _ = env.step([action] * count if count else action)
         said.append(f"{observation.tobytes().hex()} {reward} {flags}")
     said.append(env.reset()[0].tobytes().hex())
-    done = subprocess.run([sys.executable, "-c", ELSEWHERE, mortal_world, str(tmp_path / "here.state"), str(count)],
+    done = subprocess.run([sys.executable, "-c", ELSEWHERE, small_world, str(tmp_path / "here.state"), str(count)],
                           cwd=ROOT, capture_output=True, text=True, timeout=300)  # fmt: skip
     assert done.stdout.splitlines() == "\n".join(said).splitlines(), done.stderr
 

@@ -332,6 +332,9 @@ def test_stepping_and_rendering_before_a_reset_are_refused(small_world):
         ({"size": [0, 1]}, "size must be"),
         ({"frame_stack": 0}, "frame_stack must be"),
         ({"tensors": "yes"}, "tensors must be True or False, got 'yes'"),
+        ({"num_envs": 2, "engine": {"lookahead": "branch"}}, "lookahead=branch draws all actions of one rollout"),
+        ({"engine": {"plans": 1}}, "unknown engine settings"),
+        ({"queue": "lifo"}, "queue must be one of"),
     ],
 )
 def test_bad_arguments_are_refused(small_world, kwargs, message):
