@@ -148,8 +148,11 @@ class LearnedWorld:
         drawing = self._engine.config.drawing()
         if drawing:
             kwargs["engine"] = drawing
+        env: dict[str, Any] = {"id": "foreframe/World-v0", "kwargs": {**kwargs, **self.observations.kwargs()}}
+        if self.max_episode_steps is not None:  # a wrapper's limit is its own to note
+            env["max_episode_steps"] = self.max_episode_steps
         return {
-            "env": {"id": "foreframe/World-v0", "kwargs": {**kwargs, **self.observations.kwargs()}},
+            "env": env,
             "world": self.world.card,
             "world_hash": self.world.hash,
             "run": self.run_card(),
