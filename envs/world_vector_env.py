@@ -16,7 +16,7 @@ from torch import Tensor
 
 from world_model import Drawn, EngineConfig, Episode, WorldState
 
-from .batch_arguments import checked_actions, checked_mask, checked_rows, checked_seeds
+from .batch_arguments import checked_actions, checked_count, checked_mask, checked_mode, checked_rows, checked_seeds
 from .generators import Generators, generator_of, note_generator
 from .learned_world import LearnedWorld
 from .starts import Start, check_going, checked_start, noise_seed
@@ -46,7 +46,6 @@ class WorldVectorEnv(LearnedWorld, VectorEnv[Any, Any, Any], EzPickle):
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 15}  # noqa: RUF012
-    num_envs: int
 
     def __init__(
         self,
@@ -68,17 +67,15 @@ class WorldVectorEnv(LearnedWorld, VectorEnv[Any, Any, Any], EzPickle):
     ) -> None:
         EzPickle.__init__(self, world, num_envs, autoreset_mode, max_episode_steps, render_mode, device, dtype, passes,
                           size, grayscale, obs_dtype, frame_stack, tensors, engine, queue)  # fmt: skip
-        if isinstance(num_envs, bool) or not isinstance(num_envs, int | np.integer) or num_envs < 1:
-            raise ValueError(f"num_envs must be an integer of at least 1, got {num_envs!r}")
+        self.num_envs, self.autoreset_mode = checked_count(num_envs), checked_mode(autoreset_mode)
         if tensors not in (True, False):
             raise ValueError(f"tensors must be True or False, got {tensors!r}")
-        self.autoreset_mode = checked_mode(autoreset_mode)
+        self.tensors = tensors
         self._open(world, render_mode, device, dtype, passes, max_episode_steps, engine, queue, size=size,
                    grayscale=grayscale, obs_dtype=obs_dtype, frame_stack=frame_stack)  # fmt: skip
         if self._engine.config.lookahead == "branch" and num_envs > 1:
             raise ValueError(f"lookahead=branch draws all actions of one rollout, got num_envs={num_envs}: use repeat")
         self.metadata["autoreset_mode"] = self.autoreset_mode
-        self.num_envs, self.tensors = int(num_envs), tensors
         self.single_observation_space = self.observations.space
         self.single_action_space = gymnasium.spaces.Discrete(self.world.num_actions)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
@@ -229,6 +226,16 @@ class WorldVectorEnv(LearnedWorld, VectorEnv[Any, Any, Any], EzPickle):
         """What each was seeded with; -1 where that is not known."""
         return self._generators.seeds
 
+    def recording_card(self) -> dict[str, Any]:
+        """See `LearnedWorld.recording_card`.
+
+        Raises:
+            ValueError: with `tensors`; recordings hold numpy.
+        """
+        if self.tensors:
+            raise ValueError("recordings hold numpy arrays: record a vector environment made with tensors=False")
+        return super().recording_card()
+
     def _begin(self, rows: list[int], start: Start, infos: dict[str, Any]) -> None:
         """Begin an episode in each of `rows`, one by one, so that it does not matter which begin at the same time."""
         begun = []
@@ -265,14 +272,11 @@ class WorldVectorEnv(LearnedWorld, VectorEnv[Any, Any, Any], EzPickle):
         truncations = np.zeros(self.num_envs, bool)
         for row in set(range(self.num_envs)) - set(over):
             truncations[row] = self._count(episodes[row], bool(terminations[row]))
-        if self.tensors:
-            rewards = drawn.rewards.clone()
-            rewards[over] = 0
-            device = self.world.device
-            return rewards, torch.from_numpy(terminations).to(device), torch.from_numpy(truncations).to(device)
-        numbers = drawn.rewards.cpu().numpy().astype(np.float64)
-        numbers[over] = 0
-        return numbers, terminations, truncations
+        rewards: Any = drawn.rewards.clone() if self.tensors else drawn.rewards.cpu().numpy().astype(np.float64)
+        rewards[over] = 0
+        if not self.tensors:
+            return rewards, terminations, truncations
+        return rewards, *(torch.from_numpy(flags).to(self.world.device) for flags in (terminations, truncations))
 
     def _guess_of(self, policy: Callable[[Any], Any]) -> Callable[[Tensor], Tensor]:
         observations, tensors = self.observations, self.tensors
@@ -285,24 +289,10 @@ class WorldVectorEnv(LearnedWorld, VectorEnv[Any, Any, Any], EzPickle):
 
     def _note_finals(self, rows: list[int], infos: dict[str, Any]) -> None:
         """Note the last observations of episodes that are about to be replaced."""
-        if rows:
-            seen = self._observations()
-            for row in rows:
-                self._add_info(infos, {"final_obs": copy.copy(seen[row]), "final_info": {}}, row)
+        seen: Any = self._observations() if rows else None
+        for row in rows:
+            self._add_info(infos, {"final_obs": copy.copy(seen[row]), "final_info": {}}, row)
 
     def _observations(self) -> Any:
         seen = self.observations.of(self._begun("step").pictures)
         return seen if self.tensors else seen.cpu().numpy()
-
-
-def checked_mode(mode: Any) -> AutoresetMode:
-    """The mode, or the one of that name.
-
-    Raises:
-        ValueError: if there is none of that name.
-    """
-    try:
-        return AutoresetMode(mode)
-    except ValueError:
-        names = [one.value for one in AutoresetMode]
-        raise ValueError(f"autoreset_mode must be an AutoresetMode or one of {names}, got {mode!r}") from None

@@ -18,6 +18,7 @@ from gymnasium.wrappers import TimeLimit
 
 import foreframe
 from envs import WorldEnv, WorldVectorEnv
+from recorders import RecordVectorEpisodes
 
 MODES = list(AutoresetMode)
 LIMIT = 11
@@ -383,6 +384,12 @@ def test_tensors_belong_to_the_caller_and_may_be_learned_from(small_world):
     assert (envs.step(actions)[0] == twin.step(actions)[0]).all()
     assert (envs.fork(1)[0].step(actions)[0] == twin.step(actions)[0]).all()
     assert expected.max() <= 1
+
+
+def test_tensors_are_not_recorded(small_world, tmp_path):
+    with pytest.raises(ValueError, match="made with tensors=False"):
+        RecordVectorEpisodes(native(small_world, 2, tensors=True), tmp_path / "agents")
+    assert not (tmp_path / "agents").exists()
 
 
 def test_gymnasiums_wrappers_accept_it(small_world):
