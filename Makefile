@@ -26,4 +26,4 @@ check: setup
 	$(RUN) -m mypy
 
 bench: setup
-	$(RUN) -m benchmarks.env_step $(ARGS)
+	$(RUN) -m benchmarks.step $(ARGS)

@@ -5,7 +5,7 @@ plays instead and leaves play.gif and a recording.
 """
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 
 from envs import PlayReport, WorldEnv, display_problem, play_in_window, play_scripted
 from recorders import Command, settings
-from world_model import WorldError
+from world_model import EngineConfig, WorldError, allocator
 
 
 @dataclass(kw_only=True)
@@ -42,6 +42,8 @@ class PlayConfig(Command):
     """number format of the network: auto, fp32 or bf16"""
     passes: int | None = None
     """network calls per frame; the world's own number when not given"""
+    engine: EngineConfig = field(default_factory=lambda: EngineConfig(lookahead="repeat"))
+    """by which plan frames are drawn, and what is guessed while nobody waits; a script leaves no time for guesses"""
 
 
 ConfigStore.instance().store(name="play", node=PlayConfig)
@@ -54,17 +56,22 @@ def play(config: PlayConfig) -> PlayReport:
         WorldError: if the world does not exist or is damaged.
         ValueError: if an option makes no sense; the message says which and why.
     """
-    env = WorldEnv(config.world, device=config.device, dtype=config.dtype, passes=config.passes)
+    allocator.keep_memory()
+    problem = display_problem()
+    engine = config.engine if problem is None else replace(config.engine, lookahead="off", ahead=1)
+    env = WorldEnv(config.world, device=config.device, dtype=config.dtype, passes=config.passes, engine=engine)
     how: dict[str, Any] = {"fps": config.fps, "scale": config.scale, "seed": config.seed}
     record = config.record
-    problem = display_problem()
     if problem is None:
         report = play_in_window(env, record=record, **how)
+        if engine.lookahead != "off":
+            print(f"{100 * env.stats().hit_rate:.0f}% of the frames were drawn before they were asked for.")
     else:
         print(f"No display ({problem}): a script plays {config.steps} steps instead.", flush=True)
         record = record or f"recordings/{env.name}"
         report = play_scripted(env, steps=config.steps, film=Path(config.film), record=record, **how)
         print(f"The film is {config.film}.")
+    env.close()
     if record:
         print(f"The recording is in {record}.")
     return report

@@ -6,4 +6,4 @@ cd "$(dirname "$0")/.."
 out=${1:-runs/attention-gpu}
 python -m pytest -q -m gpu tests
 python -m benchmarks.attention device=cuda "out=$out"
-python -m benchmarks.env_step device=cuda
+python -m benchmarks.step device=cuda

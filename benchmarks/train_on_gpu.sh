@@ -9,7 +9,7 @@ python3 -c 'import torch; assert torch.cuda.is_available(), "no CUDA device"; pr
 [ -d "$data" ] || python3 -m recorders.collect env=ALE/Pong-v5 steps=400000 workers="$(nproc)" out="$data"
 python3 -m world_model.train data="$data" out="$out" name=Pong-v0 device=cuda \
     trainer.steps="$steps" trainer.batch=64 trainer.moments=512 trainer.save_seconds=120
-python3 -m benchmarks.env_step worlds="[$out/world]" device=cuda
+python3 -m benchmarks.step world="$out/world" device=cuda
 if python3 -c 'import ale_py' 2>/dev/null; then
     python3 -m world_model.evaluate world="$out/world" env=ALE/Pong-v5 device=cuda batch=200
 fi

@@ -1,11 +1,36 @@
-"""What a caller hands to environments that are stepped together, checked: actions, seeds, masks, rows."""
+"""What a caller hands to environments that are stepped together, checked."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from gymnasium.vector import AutoresetMode
 from torch import Tensor
+
+
+def checked_count(num_envs: Any) -> int:
+    """How many environments.
+
+    Raises:
+        ValueError: if it is no integer of at least 1.
+    """
+    if isinstance(num_envs, bool) or not isinstance(num_envs, int | np.integer) or num_envs < 1:
+        raise ValueError(f"num_envs must be an integer of at least 1, got {num_envs!r}")
+    return int(num_envs)
+
+
+def checked_mode(mode: Any) -> AutoresetMode:
+    """The mode, or the one of that name.
+
+    Raises:
+        ValueError: if there is none of that name.
+    """
+    try:
+        return AutoresetMode(mode)
+    except ValueError:
+        names = [one.value for one in AutoresetMode]
+        raise ValueError(f"autoreset_mode must be an AutoresetMode or one of {names}, got {mode!r}") from None
 
 
 def checked_actions(actions: Any, ignored: Sequence[int], count: int, num_actions: int, device: torch.device) -> Tensor:

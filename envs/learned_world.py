@@ -2,7 +2,7 @@
 
 import copy
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,12 +13,13 @@ from gymnasium.error import ResetNeeded
 from numpy.typing import NDArray
 from torch import Tensor
 
-from world_model import Drawn, Episode, StateError, World, WorldState, load_world
+from world_model import Drawn, Engine, EngineConfig, EngineStats, Episode, StateError, World, WorldState, load_world
 
 from .catalogue import WORLDS, find_world
 from .keymap import gymnasium_keys, noop_action
 from .observations import Observations
 from .starts import as_state
+from .step_queue import StepQueue
 
 # A forked child inherits torch's thread pool without its threads and hangs in the first parallel operation
 # (AsyncVectorEnv forks by default); one thread needs no pool.
@@ -36,10 +37,10 @@ class LearnedWorld:
     metadata: dict[str, Any]
     observation_space: gymnasium.Space[Any]
     action_space: gymnasium.Space[Any]
-    _state: WorldState | None = None
 
     def _open(self, world: str, render_mode: str | None, device: str, dtype: str, passes: int | None,
-              max_episode_steps: int | None, **observations: Any) -> None:  # fmt: skip
+              max_episode_steps: int | None, engine: EngineConfig | dict[str, Any] | None, queue: str,
+              **observations: Any) -> None:  # fmt: skip
         """Load the world and check all arguments that the two environments share.
 
         Raises:
@@ -56,8 +57,69 @@ class LearnedWorld:
         opened = load_world(folder, device, dtype).with_sampler(passes)
         self.observations = Observations(opened.observation_shape, **observations)
         self.world, self.max_episode_steps, self.render_mode = opened, max_episode_steps, render_mode
+        self._equip(EngineConfig.of(engine), queue)
         self.metadata = {**self.metadata, "render_fps": round(opened.fps)}
         self._place = folder.name if folder.parent == WORLDS else str(folder.resolve())
+
+    def _equip(self, config: EngineConfig, queue: str, policy: "Callable[[Tensor], Tensor] | None" = None) -> None:
+        """Make the engine and the queue, which no two environments share."""
+        self._engine = Engine(self.world, config, policy)
+        self._queue_kind = queue
+        self._steps = StepQueue(self._advance, queue)
+
+    def step_async(self, action: Any) -> None:
+        """Begin a step and return at once; `step_wait` returns what `step` would have.
+
+        Several may be begun. With queue="fifo" each is made, in order; with queue="latest" one that has not begun gives
+        way to the next. Errors of a step come with its `step_wait`.
+
+        Raises:
+            ResetNeeded: before the first `reset`.
+        """
+        self._begun("step_async")
+        self._steps.submit(action)
+
+    def step_wait(self, timeout: float | None = None) -> Any:
+        """What the oldest step returned that was begun with `step_async`; waits for it, `timeout` seconds at most.
+
+        Raises:
+            NoAsyncCallError: if none was begun.
+            TimeoutError: if it takes longer; it goes on, and can be waited for again.
+            ResetNeeded, ValueError, TypeError: as `step`.
+        """
+        return self._steps.wait(timeout)
+
+    @property
+    def step_ready(self) -> bool:
+        """Whether `step_wait` would return at once."""
+        return self._steps.ready
+
+    def stats(self) -> EngineStats:
+        """What guessing was good for: hits, misses, frames drawn for nothing, milliseconds nobody waited for."""
+        return self._engine.stats()
+
+    def set_policy(self, policy: Callable[[Any], Any] | None) -> None:
+        """What lookahead=policy guesses with: an observation to an action, or None. It is called by another thread.
+
+        It is given what `step` returns as observation, of all environments of a vector, and its guess is dropped if the
+        step that comes is another: so it should be what decides the steps, without its randomness.
+        """
+        self._steps.require_empty("set_policy")
+        self._engine.set_policy(None if policy is None else self._guess_of(policy))
+
+    def _guess_of(self, policy: Callable[[Any], Any]) -> "Callable[[Tensor], Tensor]":
+        """A policy on observations as one on pictures."""
+        raise NotImplementedError
+
+    def _advance(self, action: Any) -> Any:
+        """A whole step."""
+        raise NotImplementedError
+
+    def _close_engine(self) -> None:
+        """End all threads; they start again when they are needed."""
+        if hasattr(self, "_steps"):
+            self._steps.close()
+            self._engine.close()
 
     @property
     def name(self) -> str:
@@ -83,8 +145,14 @@ class LearnedWorld:
         """What a recording notes of this world, enough to make it again and to see whether it is the same."""
         dtype = "bf16" if self.world.dtype == torch.bfloat16 else "fp32"
         kwargs = {"world": self._place, "device": str(self.world.device), "dtype": dtype, "passes": self.passes}
+        drawing = self._engine.config.drawing()
+        if drawing:
+            kwargs["engine"] = drawing
+        env: dict[str, Any] = {"id": "foreframe/World-v0", "kwargs": {**kwargs, **self.observations.kwargs()}}
+        if self.max_episode_steps is not None:  # a wrapper's limit is its own to note
+            env["max_episode_steps"] = self.max_episode_steps
         return {
-            "env": {"id": "foreframe/World-v0", "kwargs": {**kwargs, **self.observations.kwargs()}},
+            "env": env,
             "world": self.world.card,
             "world_hash": self.world.hash,
             "run": self.run_card(),
@@ -113,9 +181,9 @@ class LearnedWorld:
         Raises:
             ResetNeeded: if there is none yet.
         """
-        if self._state is None:
+        if not self._engine.begun:
             raise ResetNeeded(f"{call}() came before reset(): call reset() first")
-        return self._state
+        return self._engine.state
 
     def _fitting(self, state: Any, counts: Sequence[int]) -> WorldState:
         """An independent copy of a state, with as many pictures as are shown at once.
@@ -140,9 +208,9 @@ class LearnedWorld:
                              f"with frame_stack={shown}, or repeat its oldest with state.keeping({shown})")  # fmt: skip
         return state.keeping(shown)
 
-    def _draw(self, state: WorldState, actions: Tensor) -> Drawn:
-        """The next frame of every rollout; `state` advances. All frames of all environments are drawn here."""
-        return self.world.step_tensors(state, actions)
+    def _draw(self, actions: Tensor) -> Drawn:
+        """The next frame of every rollout. All frames of all environments are drawn here."""
+        return self._engine.step(actions)
 
     def _count(self, episode: Episode, terminated: bool) -> bool:
         """Count a step of an episode; returns whether the time limit truncates it."""
@@ -159,6 +227,7 @@ class LearnedWorld:
         """Another environment like this one, at a state of its own and without a window."""
         twin = object.__new__(type(self))
         twin.__dict__.update(self.__dict__, _window=None, metadata=dict(self.metadata))
+        twin._equip(self._engine.config, self._queue_kind, self._engine.policy)
         twin.action_space, twin.observation_space = copy.deepcopy((self.action_space, self.observation_space))
         twin.render_mode = None if self.render_mode == "human" else self.render_mode
         twin.restore(state)

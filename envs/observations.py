@@ -85,18 +85,18 @@ class Observations:
     def _averaged(self, pictures: Tensor) -> Tensor:
         """Grey or resized pictures [..., h, w(, 3)], uint8.
 
-        All sums are whole numbers below 2^53, which float64 holds exactly in whatever order they are added.
+        All sums are whole numbers below 2^53, which float64 holds exactly in whatever order they are added, and no
+        quotient is so near to a half that its rounding could be wrong.
         """
-        sums, weight = pictures.double(), 1
+        sums, weight = pictures.movedim(-1, -3).double(), 1
         if self.grayscale:
-            sums, weight = sums @ self._luma.to(sums.device), sum(LUMA)
+            sums, weight = torch.tensordot(sums, self._luma.to(sums.device), ([-3], [0])), sum(LUMA)
         if self._resized:
             rows, columns = (area.to(sums.device) for area in self._areas)
-            letters = "" if self.grayscale else "c"
-            sums = torch.einsum(f"rh,...hw{letters}->...rw{letters}", rows, sums)
-            sums = torch.einsum(f"vw,...rw{letters}->...rv{letters}", columns, sums)
+            sums = rows @ sums @ columns.T
             weight *= rows.shape[1] * columns.shape[1]
-        return ((2 * sums.long() + weight) // (2 * weight)).to(torch.uint8)
+        means = (sums / weight + 0.5).floor().to(torch.uint8)
+        return means if self.grayscale else means.movedim(-3, -1).contiguous()
 
 
 def covered_area(length: int, count: int) -> Tensor:

@@ -1,6 +1,6 @@
 """A learned world as a Gymnasium environment."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import gymnasium
@@ -9,8 +9,9 @@ import torch
 from gymnasium.error import ResetNeeded
 from gymnasium.utils import EzPickle
 from numpy.typing import NDArray
+from torch import Tensor
 
-from world_model import WorldState
+from world_model import EngineConfig, WorldState
 
 from .generators import generator_of, note_generator
 from .learned_world import LearnedWorld
@@ -43,6 +44,9 @@ class WorldEnv(LearnedWorld, gymnasium.Env[NDArray[Any], np.int64], EzPickle):
             are the real frames of the clip, so far as it has as many; its first is repeated where it has not.
         max_episode_steps: `truncated` after so many steps of an episode; None for never. `gymnasium.make` has an
             argument of this name that adds a wrapper instead, which counts by itself.
+        engine: settings of `world_model.EngineConfig`: by which plan frames are drawn, and whether the next one is
+            drawn before it is asked for, e.g. `{"lookahead": "repeat"}`.
+        queue: of `step_async`: "fifo" makes every step, "latest" only the newest of those that have not begun.
 
     Raises:
         WorldError: if the world does not exist or its files are damaged; the message says what to do.
@@ -63,11 +67,13 @@ class WorldEnv(LearnedWorld, gymnasium.Env[NDArray[Any], np.int64], EzPickle):
         obs_dtype: str = "uint8",
         frame_stack: int = 1,
         max_episode_steps: int | None = None,
+        engine: EngineConfig | dict[str, Any] | None = None,
+        queue: str = "fifo",
     ) -> None:
         EzPickle.__init__(self, world, render_mode, device, dtype, passes, size, grayscale, obs_dtype, frame_stack,
-                          max_episode_steps)  # fmt: skip
-        self._open(world, render_mode, device, dtype, passes, max_episode_steps, size=size, grayscale=grayscale,
-                   obs_dtype=obs_dtype, frame_stack=frame_stack)  # fmt: skip
+                          max_episode_steps, engine, queue)  # fmt: skip
+        self._open(world, render_mode, device, dtype, passes, max_episode_steps, engine, queue, size=size,
+                   grayscale=grayscale, obs_dtype=obs_dtype, frame_stack=frame_stack)  # fmt: skip
         self.observation_space = self.observations.space
         self.action_space = gymnasium.spaces.Discrete(self.world.num_actions)
         self._window: Window | None = None
@@ -91,12 +97,14 @@ class WorldEnv(LearnedWorld, gymnasium.Env[NDArray[Any], np.int64], EzPickle):
             ValueError: if the options are not of that form, saying what was expected and what came.
             StateError: if the state does not belong here, or its episode is over.
         """
+        self._steps.require_empty("reset")
         start = checked_start(options, self.world)
         info: dict[str, Any] = {}
         if start.state is not None:
             self._go_on(start.state, seed)
         else:
             info = self._begin(start, seed)
+        self._engine.look_ahead()
         self._follow()
         return self._observation(), info
 
@@ -113,14 +121,48 @@ class WorldEnv(LearnedWorld, gymnasium.Env[NDArray[Any], np.int64], EzPickle):
             ResetNeeded: before the first `reset`, and after the episode has ended.
             ValueError: if the action is not an integer in [0, n).
         """
-        state = self._begun("step")
-        if state.episodes[0].over:
-            raise ResetNeeded("step() came after the episode had terminated: call reset() to begin another")
-        drawn = self._draw(state, torch.tensor([self._checked_action(action)], device=self.world.device))
-        terminated = bool(drawn.terminated[0])
-        truncated = self._count(state.episodes[0], terminated)
+        self._steps.require_empty("step")
+        result = self._advance(action)
         self._follow()
-        return self._observation(), float(drawn.rewards[0]), terminated, truncated, {}
+        return result
+
+    def step_wait(self, timeout: float | None = None) -> tuple[NDArray[Any], float, bool, bool, dict[str, Any]]:
+        """See `LearnedWorld.step_wait`."""
+        result: tuple[NDArray[Any], float, bool, bool, dict[str, Any]] = super().step_wait(timeout)
+        self._follow()
+        return result
+
+    def rollout(self, actions: Sequence[int]) -> tuple[NDArray[Any], NDArray[np.float64], bool, bool]:
+        """Play a whole script of actions, drawn by the engine's plan, until it or the episode ends.
+
+        Plans that know all actions need fewer passes: `engine={"plan": "rolling"}` one per frame. docs/engine.md says
+        what that does to the frames.
+
+        Args:
+            actions: integers [n] in [0, num_actions).
+
+        Returns:
+            observations [m, ...] and rewards [m] of the m <= n steps, terminated and truncated of the last one.
+
+        Raises:
+            ResetNeeded: before the first `reset`, and after the episode has ended.
+            ValueError: if the actions are not of that form, or there are none.
+        """
+        self._steps.require_empty("rollout")
+        self._require_going("rollout")
+        script = np.asarray(actions)
+        if script.ndim != 1 or not script.size:
+            raise ValueError(f"actions must be integers [n] with n >= 1, got {script.dtype} {list(script.shape)}")
+        seen, rewards, terminated, truncated = [], [], False, False
+        for drawn in self._engine.rollout(script[None]):
+            terminated = bool(drawn.terminated[0])
+            truncated = self._count(self._engine.state.episodes[0], terminated)
+            seen.append(self._observation())
+            rewards.append(float(drawn.rewards[0]))
+            if terminated or truncated:
+                break
+        self._engine.look_ahead()
+        return np.stack(seen), np.array(rewards), terminated, truncated
 
     def snapshot(self) -> WorldState:
         """This moment, to go on from as often as one likes: `restore` it, `save` it, put it into another environment.
@@ -131,6 +173,7 @@ class WorldEnv(LearnedWorld, gymnasium.Env[NDArray[Any], np.int64], EzPickle):
         Raises:
             ResetNeeded: before the first `reset`.
         """
+        self._steps.require_empty("snapshot")
         state = self._begun("snapshot").clone()
         note_generator(state.episodes[0], self.np_random, self.np_random_seed)
         return state
@@ -144,7 +187,9 @@ class WorldEnv(LearnedWorld, gymnasium.Env[NDArray[Any], np.int64], EzPickle):
             StateError: if it is of another world or number format, holds more than one rollout, or is damaged. Nothing
                 is changed.
         """
+        self._steps.require_empty("restore")
         self._adopt(self._fitting(state, [1]))
+        self._engine.look_ahead()
         self._follow()
 
     def fork(self, n: int) -> "list[WorldEnv]":
@@ -168,14 +213,15 @@ class WorldEnv(LearnedWorld, gymnasium.Env[NDArray[Any], np.int64], EzPickle):
         return self._picture(0) if self.render_mode == "rgb_array" else None
 
     def close(self) -> None:
-        """Close the window, if there is one. May be called more than once."""
+        """Close the window, if there is one, and end all threads. May be called more than once."""
+        self._close_engine()
         if self._window is not None:
             self._window.close()
             self._window = None
 
     def recording_start(self, info: dict[str, Any]) -> dict[str, Any]:
         """What a recording notes of an episode just begun with `info`: its noise, and the clip it goes on from."""
-        noise = {"noise_seed": self._state.seeds[0]} if self._state is not None else {}
+        noise = {"noise_seed": self._engine.state.seeds[0]} if self._engine.begun else {}
         if "context" not in info:
             return noise
         contexts, index = self.world.contexts, int(info["context"])
@@ -185,7 +231,8 @@ class WorldEnv(LearnedWorld, gymnasium.Env[NDArray[Any], np.int64], EzPickle):
     def _begin(self, start: Start, seed: int | None) -> dict[str, Any]:
         """Begin at a clip; returns reset's info."""
         super().reset(seed=seed)
-        self._state, info = start.begin(self.world, self.np_random, self.observations.frame_stack)
+        state, info = start.begin(self.world, self.np_random, self.observations.frame_stack)
+        self._engine.replace(state)
         return info
 
     def _go_on(self, state: Any, seed: int | None) -> None:
@@ -196,15 +243,34 @@ class WorldEnv(LearnedWorld, gymnasium.Env[NDArray[Any], np.int64], EzPickle):
             self._adopt(state)
             return
         super().reset(seed=seed)
-        state.seeds = [noise_seed(self.np_random)]
-        self._state = state
+        state.seeds, state.flight = [noise_seed(self.np_random)], None
+        self._engine.replace(state)
 
     def _adopt(self, state: WorldState) -> None:
         """Go on from a fitting state, with its generator if it has one."""
         known = generator_of(state.episodes[0])
         if known is not None:
             self._np_random, self._np_random_seed = known
-        self._state = state
+        self._engine.replace(state)
+
+    def _advance(self, action: Any) -> tuple[NDArray[Any], float, bool, bool, dict[str, Any]]:
+        """A step, without showing it."""
+        state = self._require_going("step")
+        drawn = self._draw(torch.tensor([self._checked_action(action)], device=self.world.device))
+        terminated = bool(drawn.terminated[0])
+        truncated = self._count(state.episodes[0], terminated)
+        self._engine.look_ahead()
+        return self._observation(), float(drawn.rewards[0]), terminated, truncated, {}
+
+    def _require_going(self, call: str) -> WorldState:
+        state = self._begun(call)
+        if state.episodes[0].over:
+            raise ResetNeeded(f"{call}() came after the episode had ended: call reset() to begin another")
+        return state
+
+    def _guess_of(self, policy: Callable[[Any], Any]) -> Callable[[Tensor], Tensor]:
+        observations = self.observations
+        return lambda pictures: torch.tensor([int(policy(observations.of(pictures)[0].cpu().numpy()))])
 
     def _observation(self) -> NDArray[Any]:
         return self.observations.of(self._begun("step").pictures)[0].cpu().numpy()

@@ -1,7 +1,7 @@
 """Many rollouts of a learned world as one Gymnasium vector environment: one batch for the network."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import gymnasium
@@ -12,10 +12,11 @@ from gymnasium.utils import EzPickle
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
+from torch import Tensor
 
-from world_model import Drawn, Episode, WorldState
+from world_model import Drawn, EngineConfig, Episode, WorldState
 
-from .batch_arguments import checked_actions, checked_mask, checked_rows, checked_seeds
+from .batch_arguments import checked_actions, checked_count, checked_mask, checked_mode, checked_rows, checked_seeds
 from .generators import Generators, generator_of, note_generator
 from .learned_world import LearnedWorld
 from .starts import Start, check_going, checked_start, noise_seed
@@ -36,7 +37,8 @@ class WorldVectorEnv(LearnedWorld, VectorEnv[Any, Any, Any], EzPickle):
         render_mode: None or "rgb_array" (`render()` returns the last frame of each).
         tensors: actions are taken and observations, rewards and flags given as torch tensors on the world's device,
             rewards as float32. `infos` are as otherwise, `final_obs` with tensors in it.
-        device, dtype, passes, size, grayscale, obs_dtype, frame_stack: as those of `WorldEnv`.
+        device, dtype, passes, size, grayscale, obs_dtype, frame_stack, engine, queue: as those of `WorldEnv`. A guess
+            is right when it is for every environment, so looking ahead helps few of them at a time.
 
     Raises:
         WorldError: if the world does not exist or its files are damaged; the message says what to do.
@@ -44,7 +46,6 @@ class WorldVectorEnv(LearnedWorld, VectorEnv[Any, Any, Any], EzPickle):
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 15}  # noqa: RUF012
-    num_envs: int
 
     def __init__(
         self,
@@ -61,18 +62,20 @@ class WorldVectorEnv(LearnedWorld, VectorEnv[Any, Any, Any], EzPickle):
         obs_dtype: str = "uint8",
         frame_stack: int = 1,
         tensors: bool = False,
+        engine: EngineConfig | dict[str, Any] | None = None,
+        queue: str = "fifo",
     ) -> None:
         EzPickle.__init__(self, world, num_envs, autoreset_mode, max_episode_steps, render_mode, device, dtype, passes,
-                          size, grayscale, obs_dtype, frame_stack, tensors)  # fmt: skip
-        if isinstance(num_envs, bool) or not isinstance(num_envs, int | np.integer) or num_envs < 1:
-            raise ValueError(f"num_envs must be an integer of at least 1, got {num_envs!r}")
+                          size, grayscale, obs_dtype, frame_stack, tensors, engine, queue)  # fmt: skip
+        self.num_envs, self.autoreset_mode = checked_count(num_envs), checked_mode(autoreset_mode)
         if tensors not in (True, False):
             raise ValueError(f"tensors must be True or False, got {tensors!r}")
-        self.autoreset_mode = checked_mode(autoreset_mode)
-        self._open(world, render_mode, device, dtype, passes, max_episode_steps, size=size, grayscale=grayscale,
-                   obs_dtype=obs_dtype, frame_stack=frame_stack)  # fmt: skip
+        self.tensors = tensors
+        self._open(world, render_mode, device, dtype, passes, max_episode_steps, engine, queue, size=size,
+                   grayscale=grayscale, obs_dtype=obs_dtype, frame_stack=frame_stack)  # fmt: skip
+        if self._engine.config.lookahead == "branch" and num_envs > 1:
+            raise ValueError(f"lookahead=branch draws all actions of one rollout, got num_envs={num_envs}: use repeat")
         self.metadata["autoreset_mode"] = self.autoreset_mode
-        self.num_envs, self.tensors = int(num_envs), tensors
         self.single_observation_space = self.observations.space
         self.single_action_space = gymnasium.spaces.Discrete(self.world.num_actions)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
@@ -99,6 +102,7 @@ class WorldVectorEnv(LearnedWorld, VectorEnv[Any, Any, Any], EzPickle):
             StateError: if the state does not belong here, or an episode of it is over.
             ResetNeeded: if a first `reset` leaves some out.
         """
+        self._steps.require_empty("reset")
         options, rows = dict(options or {}), list(range(self.num_envs))
         if "reset_mask" in options:
             rows = checked_mask(options.pop("reset_mask"), self.num_envs)
@@ -115,6 +119,7 @@ class WorldVectorEnv(LearnedWorld, VectorEnv[Any, Any, Any], EzPickle):
         else:
             self._generators = generators
             self._begin(rows, start, infos)
+        self._engine.look_ahead()
         return self._observations(), infos
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
@@ -132,19 +137,25 @@ class WorldVectorEnv(LearnedWorld, VectorEnv[Any, Any, Any], EzPickle):
             ValueError: if they are not B integers in [0, n).
             ResetNeeded: before the first `reset`, and if an episode is over that is not reset by this step.
         """
+        self._steps.require_empty("step")
+        return self._advance(actions)
+
+    def _advance(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        """A whole step, all episodes that it begins included."""
         state = self._begun("step")
         over = [row for row, episode in enumerate(state.episodes) if episode.over]
         if over and self.autoreset_mode is not AutoresetMode.NEXT_STEP:
             raise ResetNeeded(f"step() came after the episodes of environments {over} had ended: begin others with "
                               "reset(options={'reset_mask': ...})")  # fmt: skip
         chosen = checked_actions(actions, over, self.num_envs, self.world.num_actions, self.world.device)
-        rewards, terminations, truncations = self._outcome(self._draw(state, chosen), state.episodes, over)
+        rewards, terminations, truncations = self._outcome(self._draw(chosen), state.episodes, over)
         infos: dict[str, Any] = {}
         if self.autoreset_mode is AutoresetMode.SAME_STEP:
-            over = [row for row, episode in enumerate(state.episodes) if episode.over]
+            over = [row for row, episode in enumerate(self._engine.state.episodes) if episode.over]
             self._note_finals(over, infos)
         if over and self.autoreset_mode is not AutoresetMode.DISABLED:
             self._begin(over, Start(), infos)
+        self._engine.look_ahead()
         return self._observations(), rewards, terminations, truncations, infos
 
     def snapshot(self, rows: Sequence[int] | None = None) -> WorldState:
@@ -154,6 +165,7 @@ class WorldVectorEnv(LearnedWorld, VectorEnv[Any, Any, Any], EzPickle):
             ResetNeeded: before the first `reset`.
             ValueError: if `rows` are not different places in [0, B).
         """
+        self._steps.require_empty("snapshot")
         state = self._begun("snapshot")
         places = checked_rows(rows, self.num_envs)
         taken = state.clone() if rows is None else state.take(places)
@@ -174,10 +186,13 @@ class WorldVectorEnv(LearnedWorld, VectorEnv[Any, Any, Any], EzPickle):
             ValueError: if `rows` are not of that form.
             ResetNeeded: before the first `reset`, if `rows` leaves some out.
         """
+        self._steps.require_empty("restore")
         places = checked_rows(rows, self.num_envs)
         if rows is not None:
             self._begun("restore of rows")
-        self._go_on(places, self._fitting(state, [1, len(places)]), self._generators, [])
+        unseeded = self._generators.seeded([None] * self.num_envs)  # of its own: forks begin with the same object
+        self._go_on(places, self._fitting(state, [1, len(places)]), unseeded, [])
+        self._engine.look_ahead()
 
     def fork(self, n: int) -> "list[WorldVectorEnv]":
         """`n` vector environments that go on from here; they share weights, and memory until stepped.
@@ -197,6 +212,10 @@ class WorldVectorEnv(LearnedWorld, VectorEnv[Any, Any, Any], EzPickle):
         self._begun("render")
         return tuple(map(self._picture, range(self.num_envs))) if self.render_mode == "rgb_array" else None
 
+    def close_extras(self, **kwargs: Any) -> None:
+        """End all threads."""
+        self._close_engine()
+
     @property  # type: ignore[misc]
     def np_random(self) -> tuple[np.random.Generator, ...]:  # type: ignore[override]
         """The generator of every environment."""
@@ -206,6 +225,16 @@ class WorldVectorEnv(LearnedWorld, VectorEnv[Any, Any, Any], EzPickle):
     def np_random_seed(self) -> tuple[int, ...]:  # type: ignore[override]
         """What each was seeded with; -1 where that is not known."""
         return self._generators.seeds
+
+    def recording_card(self) -> dict[str, Any]:
+        """See `LearnedWorld.recording_card`.
+
+        Raises:
+            ValueError: with `tensors`; recordings hold numpy.
+        """
+        if self.tensors:
+            raise ValueError("recordings hold numpy arrays: record a vector environment made with tensors=False")
+        return super().recording_card()
 
     def _begin(self, rows: list[int], start: Start, infos: dict[str, Any]) -> None:
         """Begin an episode in each of `rows`, one by one, so that it does not matter which begin at the same time."""
@@ -232,9 +261,9 @@ class WorldVectorEnv(LearnedWorld, VectorEnv[Any, Any, Any], EzPickle):
     def _put(self, rows: list[int], state: WorldState) -> None:
         """Make the rollouts in `rows` those of `state`, which becomes this environment's own."""
         if rows == list(range(self.num_envs)):
-            self._state = state
+            self._engine.replace(state)
         else:
-            self._begun("put").put(rows, state)
+            self._engine.put(rows, state)
 
     def _outcome(self, drawn: Drawn, episodes: list[Episode], over: list[int]) -> tuple[Any, Any, Any]:
         """Rewards, terminations and truncations [B] of a step; nothing for episodes that were over before it."""
@@ -243,35 +272,27 @@ class WorldVectorEnv(LearnedWorld, VectorEnv[Any, Any, Any], EzPickle):
         truncations = np.zeros(self.num_envs, bool)
         for row in set(range(self.num_envs)) - set(over):
             truncations[row] = self._count(episodes[row], bool(terminations[row]))
-        if self.tensors:
-            rewards = drawn.rewards.clone()
-            rewards[over] = 0
-            device = self.world.device
-            return rewards, torch.from_numpy(terminations).to(device), torch.from_numpy(truncations).to(device)
-        numbers = drawn.rewards.cpu().numpy().astype(np.float64)
-        numbers[over] = 0
-        return numbers, terminations, truncations
+        rewards: Any = drawn.rewards.clone() if self.tensors else drawn.rewards.cpu().numpy().astype(np.float64)
+        rewards[over] = 0
+        if not self.tensors:
+            return rewards, terminations, truncations
+        return rewards, *(torch.from_numpy(flags).to(self.world.device) for flags in (terminations, truncations))
+
+    def _guess_of(self, policy: Callable[[Any], Any]) -> Callable[[Tensor], Tensor]:
+        observations, tensors = self.observations, self.tensors
+
+        def guess(pictures: Tensor) -> Tensor:
+            seen = observations.of(pictures)
+            return torch.as_tensor(policy(seen if tensors else seen.cpu().numpy()))
+
+        return guess
 
     def _note_finals(self, rows: list[int], infos: dict[str, Any]) -> None:
         """Note the last observations of episodes that are about to be replaced."""
-        if rows:
-            seen = self._observations()
-            for row in rows:
-                self._add_info(infos, {"final_obs": copy.copy(seen[row]), "final_info": {}}, row)
+        seen: Any = self._observations() if rows else None
+        for row in rows:
+            self._add_info(infos, {"final_obs": copy.copy(seen[row]), "final_info": {}}, row)
 
     def _observations(self) -> Any:
         seen = self.observations.of(self._begun("step").pictures)
         return seen if self.tensors else seen.cpu().numpy()
-
-
-def checked_mode(mode: Any) -> AutoresetMode:
-    """The mode, or the one of that name.
-
-    Raises:
-        ValueError: if there is none of that name.
-    """
-    try:
-        return AutoresetMode(mode)
-    except ValueError:
-        names = [one.value for one in AutoresetMode]
-        raise ValueError(f"autoreset_mode must be an AutoresetMode or one of {names}, got {mode!r}") from None

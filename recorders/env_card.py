@@ -11,7 +11,7 @@ from .layout import RecordingError
 
 WORLDS = "foreframe"
 """the one module that an environment's id in a recording may name"""
-_OF_OTHERS = ("vectorization_mode", "vector_kwargs", "num_envs", "render_mode", "max_episode_steps")
+_OF_OTHERS = ("vectorization_mode", "vector_kwargs", "num_envs", "autoreset_mode", "render_mode", "max_episode_steps")
 
 
 def env_card(env: gymnasium.Env[Any, Any] | gymnasium.vector.VectorEnv[Any, Any, Any]) -> dict[str, Any]:
@@ -19,7 +19,7 @@ def env_card(env: gymnasium.Env[Any, Any] | gymnasium.vector.VectorEnv[Any, Any,
 
     Args:
         env: any environment or vector of equal ones; one with `recording_card()` adds what that says, e.g. a learned
-            world its card, hash and how the network runs.
+            world its card, hash and how the network runs. A vector that is not made of environments may have it too.
 
     Returns:
         `env` (id, kwargs, max_episode_steps, names of wrappers and of kwargs that are no JSON), and what applies of
@@ -96,13 +96,17 @@ def _known_id(name: str) -> str:
     return f"{WORLDS}:{id}" if id.startswith(f"{WORLDS}/") else id
 
 
-def _one_of(env: Any) -> gymnasium.Env[Any, Any] | None:
-    """The environment itself, or the first of a vector that holds them in this process."""
+def _one_of(env: Any) -> Any:
+    """The environment itself, or of a vector the first that it holds in this process, or what speaks for all."""
     if not isinstance(env, gymnasium.vector.VectorEnv):
         return env
-    inner = getattr(env.unwrapped, "envs", None)
-    return inner[0] if inner else None
+    whole: Any = env.unwrapped
+    if inner := getattr(whole, "envs", None):
+        return inner[0]
+    return whole if hasattr(whole, "recording_card") else None
 
 
-def _attribute(env: gymnasium.Env[Any, Any], name: str) -> Any:
+def _attribute(env: Any, name: str) -> Any:
+    if isinstance(env, gymnasium.vector.VectorEnv):
+        return getattr(env, name, None)
     return env.get_wrapper_attr(name) if env.has_wrapper_attr(name) else None

@@ -25,9 +25,9 @@ class RecordVectorEpisodes(VectorWrapper):
 
     The last observation of an episode is recorded whichever way the mode hands it over, and steps that only reset
     are not. An environment's episodes after its first go on with its generator: they have no seed, and are replayed
-    from the one that has. A first `reset` without a seed is given one. A vector that is not made of environments, as
-    `make_vec` gives for CartPole, has one generator for all; its seed is noted as `vector_seed`, and its episodes
-    cannot be replayed one by one.
+    from the one that has. A first `reset` without a seed is given one. A vector with one generator for all, as
+    `make_vec` gives for CartPole, has one seed; it is noted as `vector_seed`, and its episodes cannot be replayed one
+    by one. A vector whose `np_random_seed` is a tuple has one for each.
 
     Args:
         env: what is recorded.
@@ -131,7 +131,9 @@ class RecordVectorEpisodes(VectorWrapper):
         """What each environment is seeded with, as far as is known, and what else to note of it."""
         if isinstance(seed, Sequence):
             return list(seed), {}
-        if seed is None or isinstance(self.unwrapped, SyncVectorEnv | AsyncVectorEnv):
+        one_each = isinstance(self.unwrapped, SyncVectorEnv | AsyncVectorEnv) or isinstance(
+            getattr(self.unwrapped, "np_random_seed", None), tuple)  # fmt: skip
+        if seed is None or one_each:
             return [None if seed is None else seed + place for place in range(self.num_envs)], {}
         return [None] * self.num_envs, {"vector_seed": seed}
 

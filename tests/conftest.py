@@ -9,9 +9,9 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
+from small_worlds import save_small_world
 
 from recorders import ZarrRecorder, action_meanings, game_card, game_for, make_game
-from small_worlds import save_small_world
 from world_model import Contexts, SamplerConfig, WorldModel, WorldModelConfig, save_world
 
 

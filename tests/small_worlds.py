@@ -7,7 +7,7 @@ import torch
 
 from world_model import Contexts, SamplerConfig, WorldModel, WorldModelConfig, save_world
 
-BIAS = {"never": -1.0, "sometimes": 0.65, "always": 1.0}
+BIAS = {"never": -1.0, "sometimes": 0.75, "always": 1.0}
 
 
 def save_small_world(folder: Path, ends: str = "never", seed: int = 0) -> Path:

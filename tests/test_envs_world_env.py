@@ -1,8 +1,5 @@
 import pickle
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
@@ -13,7 +10,6 @@ from gymnasium.utils.env_checker import check_env
 from envs import WorldEnv
 from world_model import WorldError
 
-ROOT = Path(__file__).resolve().parent.parent
 ID = "foreframe-tests/Tiny-v0"
 
 
@@ -45,9 +41,50 @@ def random_actions(env, count, seed=0):
 
 
 @pytest.mark.filterwarnings("ignore:.*not inherit from.*:UserWarning")
-def test_gymnasiums_checker_accepts_a_world(registered, monkeypatch):
+@pytest.mark.parametrize(
+    "kwargs",
+    [
+        {},
+        {"size": [52, 40]},
+        {"grayscale": True},
+        {"obs_dtype": "float32"},
+        {"frame_stack": 4},
+        {"size": [26, 20], "grayscale": True, "obs_dtype": "float32", "frame_stack": 3},
+    ],
+)
+def test_gymnasiums_checker_accepts_a_world(registered, monkeypatch, kwargs):
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
-    check_env(gym.make(registered).unwrapped)
+    check_env(gym.make(registered, **kwargs).unwrapped)
+
+
+def test_observation_arguments_survive_json_and_pickle(registered):
+    env = gym.make(registered, size=(52, 40), grayscale=True, obs_dtype="float32", frame_stack=2)
+    spec = gym.envs.registration.EnvSpec.from_json(env.spec.to_json())
+    frames, _ = play(env, [0, 1], seed=3)
+    assert frames.shape == (3, 2, 52, 40)
+    assert (frames == play(gym.make(spec), [0, 1], seed=3)[0]).all()
+    assert (frames == play(pickle.loads(pickle.dumps(env.unwrapped)), [0, 1], seed=3)[0]).all()
+
+
+def test_after_a_reset_the_stack_holds_the_real_frames_of_the_clip(tiny_world):
+    env = WorldEnv(str(tiny_world), frame_stack=4)
+    clip = env.world.contexts.frames[2]
+    seen, _ = env.reset(seed=0, options={"context": 2})
+    assert (seen == clip[[0, 0, 1, 2]]).all()
+    frame = env.step(1)[0]
+    assert (frame[:3] == seen[1:]).all()
+    plain, _ = play(WorldEnv(str(tiny_world)), [1], seed=0, options={"context": 2})
+    assert (frame[3] == plain[1]).all()
+
+
+def test_a_time_limit_of_its_own_truncates_and_ends_the_episode(tiny_world):
+    env = WorldEnv(str(tiny_world), max_episode_steps=2)
+    env.reset(seed=0)
+    assert [env.step(0)[2:4] for _ in range(2)] == [(False, False), (False, True)]
+    with pytest.raises(ResetNeeded, match="call reset"):
+        env.step(0)
+    env.reset()
+    assert env.step(0)[3] is False
 
 
 def test_a_spec_survives_json(registered):
@@ -226,10 +263,27 @@ def test_step_after_the_end_is_refused(ending_world):
     env = WorldEnv(str(ending_world))
     env.reset(seed=0)
     assert env.step(0)[2] is True
-    with pytest.raises(ResetNeeded, match="the episode had terminated: call reset"):
+    with pytest.raises(ResetNeeded, match="the episode had ended: call reset"):
         env.step(0)
     env.reset()
     env.step(0)
+
+
+def test_a_refused_reset_leaves_the_world_as_it_was(env):
+    env.reset(seed=3)
+    plain = [env.step(1)[0], env.reset()[0], env.step(1)[0]]
+    env.reset(seed=3)
+    for seed, options, error in ((9, {"context": 99}, ValueError), (-1, None, gym.error.Error)):
+        with pytest.raises(error):
+            env.reset(seed=seed, options=options)
+    assert all((a == b).all() for a, b in zip(plain, [env.step(1)[0], env.reset()[0], env.step(1)[0]], strict=True))
+
+
+@pytest.mark.parametrize("kwargs", [{"size": [0, 3]}, {"grayscale": 2}, {"obs_dtype": "int8"}, {"frame_stack": 0},
+                                    {"max_episode_steps": 0}, {"max_episode_steps": 2.5}, {"passes": 0}])  # fmt: skip
+def test_arguments_out_of_range_are_refused_by_name(tiny_world, kwargs):
+    with pytest.raises(ValueError, match=f"{next(iter(kwargs))} must be"):
+        WorldEnv(str(tiny_world), **kwargs)
 
 
 def test_unknown_worlds_and_render_modes_are_refused(tiny_world):
@@ -281,27 +335,3 @@ def test_keys_and_meanings_come_from_the_card(env):
     assert env.get_action_meanings() == env.world.card["actions"]["meanings"]
     assert env.get_keys_to_action()[(ord("w"),)] == env.world.card["actions"]["keys"]["w"]
     assert env.metadata["render_fps"] == round(env.world.fps)
-
-
-FORKED = """
-import gymnasium as gym, numpy as np, torch
-from envs import WorldEnv
-torch.set_num_threads(2)
-gym.register("tests/Tiny-v0", entry_point="envs:WorldEnv", kwargs={"world": WORLD})
-env = WorldEnv(WORLD)
-alone = [env.reset(seed=0)[0], env.step(2)[0]]
-torch.randn(600, 600) @ torch.randn(600, 600)
-workers = gym.make_vec("tests/Tiny-v0", num_envs=2, vectorization_mode="async")
-workers.reset_async(seed=0)
-observations = [workers.reset_wait(timeout=180)[0]]
-workers.step_async(np.full(2, 2))
-observations.append(workers.step_wait(timeout=180)[0])
-workers.close()
-assert all((frame == batch[0]).all() for frame, batch in zip(alone, observations))
-"""
-
-
-def test_workers_forked_after_torch_used_its_threads_do_not_hang(tiny_world):
-    code = FORKED.replace("WORLD", repr(str(tiny_world)))
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stderr

@@ -18,6 +18,7 @@ from gymnasium.wrappers import TimeLimit
 
 import foreframe
 from envs import WorldEnv, WorldVectorEnv
+from recorders import RecordVectorEpisodes
 
 MODES = list(AutoresetMode)
 LIMIT = 11
@@ -280,7 +281,7 @@ def test_bad_options_are_refused_and_change_nothing(small_world):
     envs, twin = native(small_world, 2), native(small_world, 2)
     envs.reset(seed=0), twin.reset(seed=0)
     for options in ({"contexts": 1}, {"context": 99}, {"context": 0, "state": "here"}, {"frames": np.zeros(3)}):
-        with pytest.raises(ValueError, match="context|frames"):
+        with pytest.raises(ValueError, match=r"context|frames"):
             envs.reset(seed=7, options=options)
     assert_same_future(envs, twin)
 
@@ -332,6 +333,9 @@ def test_stepping_and_rendering_before_a_reset_are_refused(small_world):
         ({"size": [0, 1]}, "size must be"),
         ({"frame_stack": 0}, "frame_stack must be"),
         ({"tensors": "yes"}, "tensors must be True or False, got 'yes'"),
+        ({"num_envs": 2, "engine": {"lookahead": "branch"}}, "lookahead=branch draws all actions of one rollout"),
+        ({"engine": {"plans": 1}}, "unknown engine settings"),
+        ({"queue": "lifo"}, "queue must be one of"),
     ],
 )
 def test_bad_arguments_are_refused(small_world, kwargs, message):
@@ -380,6 +384,12 @@ def test_tensors_belong_to_the_caller_and_may_be_learned_from(small_world):
     assert (envs.step(actions)[0] == twin.step(actions)[0]).all()
     assert (envs.fork(1)[0].step(actions)[0] == twin.step(actions)[0]).all()
     assert expected.max() <= 1
+
+
+def test_tensors_are_not_recorded(small_world, tmp_path):
+    with pytest.raises(ValueError, match="made with tensors=False"):
+        RecordVectorEpisodes(native(small_world, 2, tensors=True), tmp_path / "agents")
+    assert not (tmp_path / "agents").exists()
 
 
 def test_gymnasiums_wrappers_accept_it(small_world):

@@ -7,13 +7,14 @@ from pathlib import Path
 import gymnasium
 import numpy as np
 import pytest
+from gymnasium.vector import AutoresetMode
 from PIL import Image
 
 import foreframe
-from envs import WorldEnv, play_scripted
-from recorders import RecordVectorEpisodes, open_recording
+from envs import WorldEnv, WorldVectorEnv, play_scripted
+from recorders import RecordEpisodes, RecordVectorEpisodes, make_recorded_env, open_recording
 from recorders.playback import Playhead, watch
-from recorders.replay import ReplayConfig, replay
+from recorders.replay import ReplayConfig, replay, replay_all
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -47,6 +48,56 @@ def test_agents_in_a_vector_of_worlds_replay_bit_for_bit(tiny_world, tmp_path, c
     envs.close()
     assert replay(ReplayConfig(path=str(tmp_path / "agents")))
     assert "2 of 2 episodes are the same, bit for bit (16 steps compared)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("mode", ["NextStep", "SameStep", "Disabled"])
+@pytest.mark.parametrize("observations", [{}, {"grayscale": True, "size": [8, 10], "frame_stack": 2}])
+def test_a_vector_that_draws_all_worlds_at_once_is_recorded_and_lived_again(small_world, tmp_path, mode, observations):
+    """In a batch of one, where the single environment rounds alike: bit for bit."""
+    envs = gymnasium.make_vec(foreframe.ANY_WORLD, num_envs=1, world=small_world, max_episode_steps=4, dtype="fp32",
+                              autoreset_mode=AutoresetMode(mode), **observations)  # fmt: skip
+    assert type(envs) is WorldVectorEnv
+    envs = RecordVectorEpisodes(envs, tmp_path / "agents")
+    envs.reset(seed=4)
+    for t in range(11):
+        ended = envs.step(np.array([t % 6]))[3]
+        if mode == "Disabled" and ended.any():
+            envs.reset(options={"reset_mask": ended})
+    envs.close()
+    recording = open_recording(tmp_path / "agents")
+    assert recording.meta["world_hash"] == envs.unwrapped.world.hash
+    assert recording.meta["env"]["kwargs"].items() >= observations.items()
+    assert recording.episodes[0].seed == 4
+    replays = replay_all(recording, recording.episodes, make_recorded_env(recording.meta))
+    assert [one.difference for one in replays] == [None] * len(recording.episodes)
+    assert len(replays) > 2
+
+
+def test_of_several_worlds_drawn_at_once_each_is_lived_again_up_to_one_level_of_rounding(small_world, tmp_path):
+    envs = gymnasium.make_vec(foreframe.ANY_WORLD, num_envs=3, world=small_world, dtype="fp32")
+    envs = RecordVectorEpisodes(envs, tmp_path / "agents")
+    envs.reset(seed=4)
+    envs.step(np.array([1, 2, 3]))
+    envs.close()
+    recording = open_recording(tmp_path / "agents")
+    assert [episode.seed for episode in recording.episodes] == [4, 5, 6]
+    env = make_recorded_env(recording.meta)
+    for place, episode in enumerate(recording.episodes):
+        seen = recording.read(episode).observations.astype(int)
+        assert (env.reset(seed=episode.seed)[0] == seen[0]).all()
+        assert np.abs(env.step(1 + place)[0] - seen[1]).max() <= 1
+
+
+def test_an_episode_that_begins_at_the_file_of_a_state_is_lived_again(small_world, tmp_path):
+    env = gymnasium.make(foreframe.ANY_WORLD, world=small_world, dtype="fp32")
+    env.reset(seed=1), env.step(2)
+    env.unwrapped.snapshot().save(tmp_path / "here.state")
+    env = RecordEpisodes(env, tmp_path / "mine")
+    env.reset(options={"state": str(tmp_path / "here.state")})
+    env.step(3), env.step(4), env.close()
+    recording = open_recording(tmp_path / "mine")
+    (one,) = replay_all(recording, recording.episodes, make_recorded_env(recording.meta))
+    assert (one.steps, one.difference) == (2, None)
 
 
 def test_a_changed_world_is_named_with_the_first_step_that_differs(session, other_world, tmp_path):

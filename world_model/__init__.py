@@ -1,5 +1,6 @@
 """The learned world: a causal diffusion transformer over frames, trained, loaded and stepped."""
 
+from . import allocator
 from .checkpoint import WorldError, load_world, read_card, save_world, write_card
 from .contexts import Contexts
 from .engine import Engine, EngineStats
@@ -29,6 +30,7 @@ __all__ = [
     "WorldModel",
     "WorldModelConfig",
     "WorldState",
+    "allocator",
     "load_world",
     "read_card",
     "save_world",

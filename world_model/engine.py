@@ -64,6 +64,11 @@ class Engine:
             finalize(self, self._look.close)
 
     @property
+    def begun(self) -> bool:
+        """Whether there is a state."""
+        return self._state is not None
+
+    @property
     def state(self) -> WorldState:
         """The present state, to be forked and read; `replace` puts another in its place."""
         if self._state is None:
@@ -108,7 +113,7 @@ class Engine:
         Raises:
             Exception: what the policy that guesses has raised.
         """
-        before = time.perf_counter()
+        before, episodes = time.perf_counter(), self.state.episodes
         had, ahead = False, None
         if self._look is not None:
             had, ahead = self._look.guessing, self._look.take(actions)
@@ -119,6 +124,7 @@ class Engine:
             start = time.perf_counter()
             drawn = self._draw(actions)
             seconds = time.perf_counter() - start
+        self.state.episodes = episodes  # those of a guess are older
         self._count(had, ahead, seconds, time.perf_counter() - before)
         return drawn
 
@@ -126,6 +132,11 @@ class Engine:
         """Begin to guess what comes after the present state; does nothing with lookahead=off."""
         if self._look is not None and self._guesser.ready:
             self._look.begin(self.state)
+
+    @property
+    def policy(self) -> Policy | None:
+        """What lookahead=policy guesses with."""
+        return self._guesser.policy
 
     def set_policy(self, policy: Policy | None) -> None:
         """What lookahead=policy guesses with: pictures uint8 [B, K, H, W, 3] -> actions int64 [B]; None: no guesses.

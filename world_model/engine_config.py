@@ -44,6 +44,14 @@ class EngineConfig:
         """
         return PlanConfig(kind=self.plan, stagger=self.stagger, segment=self.segment)
 
+    def drawing(self) -> dict[str, Any]:
+        """The settings that decide what is drawn, where they are not the usual ones; the others change nothing."""
+        plan = {"plan": self.plan, "stagger": self.stagger}
+        if self.lookahead == "branch":
+            plan["lookahead"] = "branch"  # rows of a batch round otherwise than a rollout alone
+        usual = asdict(EngineConfig())
+        return {name: value for name, value in plan.items() if value != usual[name]}
+
     @staticmethod
     def of(settings: "EngineConfig | dict[str, Any] | None") -> "EngineConfig":
         """From plain settings, as they stand in JSON and on command lines; None for the defaults.

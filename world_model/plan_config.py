@@ -68,7 +68,8 @@ class PlanConfig:
         self._warn(steps, "a frame is begun before the one it follows is there")
         if not self.live:
             warnings.warn(f"the plan {self.kind} lets frames see later ones; a network that was trained causally draws "
-                          f"them worse (docs/engine.md has the figures)", PlanWarning, stacklevel=4)
+                          f"them worse (Pong-v0's ball is within 2 px after 8 steps in 21% of the games with rolling, "
+                          f"0% with keyframes, 74% with autoregressive)", PlanWarning, stacklevel=4)
 
     @property
     def live(self) -> bool:
@@ -80,4 +81,5 @@ class PlanConfig:
         if self.kind == "ad" and 2 * stagger < steps:
             warnings.warn(f"stagger {stagger} of {steps} steps under causal attention is biased even for a perfect "
                           f"network, as {why} (squared Bures distance 0.975 at 1 of 40, 0.242 at 10, 0.077 at 20, "
-                          f"0.018 at 40); use {-(-steps // 2)} or more", PlanWarning, stacklevel=5)
+                          f"0.018 at 40), and Pong-v0's ball is within 2 px after 8 steps in 14 to 21% of the games "
+                          f"instead of 74%; use {-(-steps // 2)} or more", PlanWarning, stacklevel=5)
