@@ -38,6 +38,12 @@ def leading(actions: Tensor, start: int, stop: int) -> Tensor:
     return torch.cat([torch.full((2, 2), 3), actions], 1)[:, start : stop + 2]
 
 
+def store(cache: FrameCache, fresh: list[tuple[Tensor, Tensor]]) -> None:
+    """Commit keys and values alone."""
+    for ring, pair in zip(cache.rings, fresh, strict=True):
+        ring.append(*pair)
+
+
 @pytest.mark.parametrize("changed", [1, 3, 5])
 def test_a_later_frame_never_changes_an_earlier_one(changed: int) -> None:
     config = tiny()
@@ -93,7 +99,7 @@ def test_cached_steps_equal_the_whole_clip(window: int, sinks: int, history: int
         fresh: list[tuple[Tensor, Tensor]] = []
         clean, told = torch.zeros(2, 1, dtype=torch.float64), leading(actions, i, i + 1)
         model.think_cached(x[:, i : i + 1], before, clean, told, cache.rings, fresh)
-        cache.append(fresh)
+        store(cache, fresh)
         before = torch.cat([before, x[:, i : i + 1]], 1)[:, 1:] if history else before
 
 
@@ -108,7 +114,7 @@ def test_frames_in_flight_together_equal_the_whole_clip(window: int) -> None:
         fresh: list[tuple[Tensor, Tensor]] = []
         model.think_cached(x[:, i : i + 1], before, levels[:, i : i + 1], leading(actions, i, i + 1), cache.rings,
                            fresh)
-        cache.append(fresh)
+        store(cache, fresh)
         before = torch.cat([before, x[:, i : i + 1]], 1)[:, 1:]
     # two frames in flight see 3 committed ones: still inside the window of 4 for the first, the second drops one
     whole = model(x, levels, actions)[0][:, 3:]
@@ -137,7 +143,7 @@ def test_the_cache_never_grows() -> None:
     size = cache.nbytes
     for i in range(50):
         keys = torch.full((1, 6, 2, 8), float(i), dtype=torch.float64)
-        cache.append([(keys, keys)] * 2)
+        store(cache, [(keys, keys)] * 2)
         filled = min(i + 1, 3)
         held = sorted(set(cache.rings[1].v[:, :filled].flatten().tolist()))
         assert held == [float(f) for f in range(i + 1) if f == 0 or f > i - 2]

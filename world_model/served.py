@@ -156,11 +156,12 @@ class ServedStep:
         together = tokens.shape[1] == 1 and self.reuse and level in self.levels
         levels = [x for x in self.levels if x > 0] if together else [level]
         end = self.model.tell.shape[0] - self.model.decoder.told
-        shift, scale = torch.stack([self._told(f, x)[:, end - 2 * tokens.shape[-1] : end] for x in levels])[
-            :, :, None].chunk(2, -1)
-        told = torch.addcmul(shift, F.layer_norm(tokens[:, f], tokens.shape[-1:], eps=1e-6), scale)
-        said = self.model.decoder.canvas(told)
-        made = [self.model.decoder.unchanging(said[:, b], before[b].flip(0)) for b in range(len(tokens))]
+        moves = [self._told(f, x)[:, end - 2 * tokens.shape[-1] : end] for x in levels]
+        shift, scale = torch.stack(moves, 1)[:, :, None].chunk(2, -1)  # [B, L, 1, D]
+        normed = F.layer_norm(tokens[:, f, None], tokens.shape[-1:], eps=1e-6)
+        canvas = self.model.decoder.canvas
+        said = steady_linear(torch.addcmul(shift, normed, scale), canvas.weight, canvas.bias)
+        made = [self.model.decoder.unchanging(said[b], before[b].flip(0)) for b in range(len(tokens))]
         self.drawn_from, self.unchanging = tokens, {x: [m[i] for m in made] for i, x in enumerate(levels)}
         return self.unchanging[level]
 

@@ -41,25 +41,26 @@ class ServedBlock:
             if fresh is not None:
                 fresh.append((k, v))
             seen = past.attend(q, k, v, causal)
-        return _settle(x, seen.reshape(x.shape), *others, *self.rest)
+        return _settle(x, seen.reshape(x.shape), others, self.rest)
 
 
 def _ready(x: Tensor, shift: Tensor, scale: Tensor, weight: Tensor, straight: Tensor,
            swapped: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Queries, keys and values of tokens, `kernels.qk_norm_rope`: [B, T, N, H, D/H] each."""
     count, width = straight.shape[1:]
-    heads = F.linear(_modulated(x, shift, scale), weight).unflatten(-1, (-1, width))
+    heads = steady_linear(_modulated(x, shift, scale), weight).unflatten(-1, (-1, width))
     qk = heads[..., :count, :].to(straight.dtype)
     reciprocal = (qk.square().mean(-1, keepdim=True) + 1e-6).rsqrt()
     turned = (torch.addcmul(qk * straight, qk.roll(width // 2, -1), swapped) * reciprocal).to(x.dtype)
     return turned[..., : count // 2, :], turned[..., count // 2 :, :], heads[..., count:, :]
 
 
-def _settle(x: Tensor, seen: Tensor, gate1: Tensor, shift: Tensor, scale: Tensor, gate2: Tensor, out: Tensor,
-            up: Tensor, up_bias: Tensor, down: Tensor, down_bias: Tensor) -> Tensor:
+def _settle(x: Tensor, seen: Tensor, told: list[Tensor], weights: tuple[Tensor, ...]) -> Tensor:
     """Tokens [B, T, N, D] after what attention has seen, and after the MLP."""
-    x = torch.addcmul(x, F.linear(seen, out), gate1)
-    inner = F.gelu(F.linear(_modulated(x, shift, scale), up, up_bias))
+    gate1, shift, scale, gate2 = told
+    out, up, up_bias, down, down_bias = weights
+    x = torch.addcmul(x, steady_linear(seen, out), gate1)
+    inner = F.gelu(steady_linear(_modulated(x, shift, scale), up, up_bias))
     return torch.addcmul(x, steady_linear(inner, down, down_bias), gate2)
 
 
@@ -70,7 +71,7 @@ def _modulated(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
 def steady_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """`F.linear` of [B, ..., K] whose bits for a rollout do not depend on B.
 
-    On a CPU how a long sum is cut depends on the number of rows, and few rows of float32 take another way: such ones are
+    On a CPU how a long sum is cut depends on the number of rows, and few rows of float32 take another way: those are
     made rollout by rollout. (Seen, not promised: a test compares whole steps.)
     """
     many = x.dtype == torch.bfloat16 or x[0].numel() >= 16 * x.shape[-1]
