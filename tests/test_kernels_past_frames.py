@@ -36,5 +36,5 @@ def test_a_stream_does_not_depend_on_its_neighbours_or_its_place_in_the_ring() -
 
 
 def test_rings_that_it_cannot_read_are_refused() -> None:
-    with pytest.raises(ValueError, match="need a floating ring on a CPU, got torch.int8 on cpu; use window_attention"):
+    with pytest.raises(ValueError, match=r"need a floating ring on a CPU, got torch\.int8 on cpu; use window"):
         PastFrames(aged([1], 2, 0, dtype=torch.int8), tables(3))

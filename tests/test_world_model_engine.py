@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from test_world_model_state import ACTIONS, begin, make_world
 
 from world_model import Drawn, Engine, EngineConfig, StateError, World, WorldState
+from world_model.graphs import StaticStep
 
 WORLD = make_world(sinks=0)
 MODES = ["off", "repeat", "policy"]
@@ -202,6 +203,37 @@ def test_any_interleaving_draws_the_frames_of_the_plain_path(how: dict[str, obje
         for action in actions:
             drawn = WORLD.step_tensors(state, torch.tensor([action] * 3), stagger=stagger)
         assert (pictures(drawn)[0] == frame).all()
+
+
+def test_a_step_with_fixed_buffers_survives_snapshots_forks_and_resets() -> None:
+    """What a CUDA graph needs, on a CPU: the engine's memory stays in place and nobody else sees it change."""
+    one, other = engine(), engine()
+    one._capture = StaticStep
+    places: set[tuple[int, ...]] = set()
+    kept: list[WorldState] = []
+    for clip in (0, 1):
+        for each in (one, other):
+            each.replace(WorldState.join([begin(WORLD, clip, seed) for seed in range(3)]))
+        for i, action in enumerate(ACTIONS):
+            got, wanted = act(one, action, 0, 2), act(other, action, 0, 2)
+            assert np.abs(pictures(got).astype(int) - pictures(wanted)).max() <= 1
+            assert one.state.frames == other.state.frames
+            places.add(tuple(x.data_ptr() for ring in one.state.cache.rings for x in (ring.k, ring.v)))
+            if i == 2:
+                kept += one.state.fork(2)
+                frozen = kept[-1].pictures.clone()
+                for each in (one, other):
+                    each.put([1], begin(WORLD, 3, seed=7))
+        assert torch.equal(kept[-1].pictures, frozen) and kept[-1].frames == [6, 6, 6]
+        for each in (one, other):
+            each.replace(kept[-1].clone())
+        assert np.abs(pictures(act(one, 1, 1, 1)).astype(int) - pictures(act(other, 1, 1, 1))).max() <= 1
+        assert kept[-1].frames == [6, 6, 6]
+    assert len(places) == 1
+    held = one.state.clone()
+    list(one.rollout(np.array([[1, 2]] * 3))), list(other.rollout(np.array([[1, 2]] * 3)))  # own memory since
+    assert one._static is not None and one._static.moved and held.frames == [7, 7, 7]
+    assert np.abs(pictures(act(one, 1, 1, 1)).astype(int) - pictures(act(other, 1, 1, 1))).max() <= 1
 
 
 def test_a_state_can_be_replaced_while_something_is_guessed() -> None:

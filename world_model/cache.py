@@ -106,6 +106,20 @@ class FrameCache:
             self._holders.discard(self)
             self._holders = weakref.WeakSet([self])
 
+    def keep_place(self) -> None:
+        """Stop sharing memory, this cache keeping it and the forks getting a copy: for who knows where it lies."""
+        with _sharing:
+            others = [other for other in self._holders if other is not self]
+            if not others:
+                return
+            with torch.inference_mode():
+                rings, tensors = [ring.clone() for ring in self.rings], [x.clone() for x in self._tensors()]
+            self._holders = weakref.WeakSet([self])
+            theirs = weakref.WeakSet(others)
+            for other in others:
+                other.rings, other._holders = rings, theirs
+                other.recent, other.actions, other.pictures = tensors
+
     @torch.inference_mode()
     def take(self, rows: list[int]) -> "FrameCache":
         """An independent copy of some rollouts."""

@@ -9,6 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from .engine_config import EngineConfig
+from .graphs import StaticStep, StepGraph
 from .guesses import Ahead, Drawer, Guess, Guesser, Policy
 from .lookahead import LookAhead
 from .rollout import Drawn, World
@@ -59,6 +60,10 @@ class Engine:
         self._look: LookAhead | None = None
         self._guesser = Guesser(world, self.config.lookahead, policy)
         self._stats = EngineStats()
+        plain = self.config.plan == "autoregressive" and self.config.lookahead == "off"
+        graphs = self.config.graphs and plain and world.device.type == "cuda"
+        self._capture: type[StaticStep] | None = StepGraph if graphs else None
+        self._static: StaticStep | None = None
         if self.config.lookahead != "off":
             self._look = LookAhead(self._guesser, Drawer(world), self.config.ahead)
             finalize(self, self._look.close)
@@ -87,7 +92,11 @@ class Engine:
             raise ValueError(f"lookahead=branch draws all actions of one rollout, got {len(state)}: use repeat or off")
         self.forget()
         self._take_off(state)
-        self._state = state
+        if self._static is not None and _sizes(self._static.state) == _sizes(state):
+            self._static.cache.keep_place()
+            self._static.state.put([*range(len(state))], state)  # where the captured step reads it
+        else:
+            self._state, self._static = state, None
 
     def put(self, rows: list[int], state: WorldState) -> None:
         """Rollouts `rows` go on from `state`, which holds as many, or one for all. Guesses are dropped.
@@ -100,6 +109,8 @@ class Engine:
         self.forget()
         state = state.clone()
         self._take_off(state)
+        if self._static is not None:
+            self._static.cache.keep_place()
         self.state.put(rows, state)
 
     def forget(self) -> None:
@@ -168,7 +179,18 @@ class Engine:
             return drawn
         if not self._plan.live:
             self._plan.check_live(self.world.sampler.steps)  # raises
+        if self._capture is not None:
+            return self._replay(actions)
         return self.world.step_tensors(self.state, actions, stagger=self._stagger)
+
+    def _replay(self, actions: Tensor) -> Drawn:
+        """The step as it was captured, or is now: its buffers stay where they are, snapshots get copies."""
+        if self._static is None or self._static.moved:
+            assert self._capture is not None
+            self._static = self._capture(self.world, self.state)
+        self._static.cache.keep_place()
+        drawn = self._static.step(actions)
+        return Drawn(drawn.frames.clone(), drawn.rewards.clone(), drawn.terminated.clone())
 
     def _take_off(self, state: WorldState) -> None:
         """Each rollout has the frames in flight of the engine's plan, if it is one to step with."""
@@ -184,3 +206,8 @@ class Engine:
         stats.discarded += ahead.frames - len(self.state) if ahead is not None else 0
         stats.drawing_ms += 1000 * seconds
         stats.waiting_ms += 1000 * waited
+
+
+def _sizes(state: WorldState) -> tuple[int, int]:
+    """What a captured step is made for: rollouts, and pictures kept."""
+    return len(state), state.pictures.shape[1]

@@ -24,6 +24,9 @@ class EngineConfig:
     ahead: int = 1
     """frames drawn ahead at most, from 1 to 16; branch has one"""
 
+    graphs: bool = True
+    """on a GPU: whether steps of one frame after the other are captured as CUDA graphs, once per number of rollouts"""
+
     def __post_init__(self) -> None:
         self.plan_config()
         if self.lookahead not in GUESSES:

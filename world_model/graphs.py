@@ -2,7 +2,8 @@
 
 A small network's step on a GPU is hundreds of short kernels, which take longer to launch than to run; captured once
 and replayed they are one launch. Everything a step reads and writes lies where it lay when it was captured, so a graph
-belongs to one state and its batch size. **Not run yet**: no GPU was available; the step itself is tested on a CPU.
+belongs to one state and its batch size. **Not run yet**: no GPU was available; the step itself, and what the engine
+does with it, is tested on a CPU.
 """
 
 from typing import TYPE_CHECKING
@@ -41,6 +42,12 @@ class StaticStep:
         self.times = [torch.full((len(state), 1), t, device=world.device) for t in self.levels]
         self.values = torch.tensor(world.model.outcome.reward_values, device=world.device)
         self.drawn: Drawn | None = None
+        self._places = [x.data_ptr() for x in _tensors(self.cache)]
+
+    @property
+    def moved(self) -> bool:
+        """Whether the state's memory is no longer where it was captured."""
+        return self._places != [x.data_ptr() for x in _tensors(self.cache)]
 
     def load(self, actions: Tensor) -> None:
         """Put the next frame's noise and actions, int64 [B], where the step reads them."""

@@ -75,6 +75,6 @@ def steady_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tens
     made rollout by rollout. (Seen, not promised: a test compares whole steps.)
     """
     many = x.dtype == torch.bfloat16 or x[0].numel() >= 16 * x.shape[-1]
-    if len(x) == 1 or many and x.shape[-1] <= 256:
+    if len(x) == 1 or (many and x.shape[-1] <= 256):
         return F.linear(x, weight, bias)
     return torch.stack([F.linear(row, weight, bias) for row in x])
