@@ -72,7 +72,7 @@ def steady_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tens
     """`F.linear` of [B, ..., K] whose bits for a rollout do not depend on B.
 
     On a CPU how a long sum is cut depends on the number of rows, and few rows of float32 take another way: those are
-    made rollout by rollout. (Seen, not promised: a test compares whole steps.)
+    made rollout by rollout. (Seen on processors with AMX, not promised: a test compares whole steps there.)
     """
     many = x.dtype == torch.bfloat16 or x[0].numel() >= 16 * x.shape[-1]
     if len(x) == 1 or (many and x.shape[-1] <= 256):
