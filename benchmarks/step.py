@@ -46,6 +46,8 @@ class StepConfig(Command):
     """cpu or cuda"""
     dtype: str = "auto"
     """auto, bf16 or fp32"""
+    graphs: bool = True
+    """on cuda: whether batches are stepped as CUDA graphs"""
 
     def __post_init__(self) -> None:
         unknown = sorted(set(self.parts) - set(_PARTS))
@@ -95,7 +97,7 @@ def batches(config: StepConfig) -> None:
     """Rollouts stepped as one batch, one measured right after the other."""
     first = 0.0
     for count in config.batches:
-        envs = make(config, count)
+        envs = make(config, count, engine={"graphs": config.graphs})
         steps = max(10, config.steps // count)
         time_steps(envs, random_actions(6), 3)
         timing = time_steps(envs, random_actions(6), steps)
