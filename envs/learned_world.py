@@ -2,6 +2,7 @@
 
 import copy
 import os
+import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -65,7 +66,8 @@ class LearnedWorld:
         """Make the engine and the queue, which no two environments share."""
         self._engine = Engine(self.world, config, policy)
         self._queue_kind = queue
-        self._steps = StepQueue(self._advance, queue)
+        advance = weakref.WeakMethod(self._advance)  # no cycle: an environment nobody holds ends its threads at once
+        self._steps = StepQueue(lambda action: advance()(action), queue)  # type: ignore[misc]
 
     def step_async(self, action: Any) -> None:
         """Begin a step and return at once; `step_wait` returns what `step` would have.
@@ -181,6 +183,8 @@ class LearnedWorld:
         Raises:
             ResetNeeded: if there is none yet.
         """
+        if self._steps.lost:
+            raise ResetNeeded(f"{call}() came after the process was forked while a step was under way: call reset()")
         if not self._engine.begun:
             raise ResetNeeded(f"{call}() came before reset(): call reset() first")
         return self._engine.state
@@ -212,6 +216,11 @@ class LearnedWorld:
         """The next frame of every rollout. All frames of all environments are drawn here."""
         return self._engine.step(actions)
 
+    def _look_ahead(self) -> None:
+        """Begin to guess the next frames, where there will be any before a reset."""
+        if not any(episode.over for episode in self._engine.state.episodes):
+            self._engine.look_ahead()
+
     def _count(self, episode: Episode, terminated: bool) -> bool:
         """Count a step of an episode; returns whether the time limit truncates it."""
         episode.steps += 1
@@ -228,6 +237,8 @@ class LearnedWorld:
         twin = object.__new__(type(self))
         twin.__dict__.update(self.__dict__, _window=None, metadata=dict(self.metadata))
         twin._equip(self._engine.config, self._queue_kind, self._engine.policy)
+        if hasattr(self, "single_action_space"):
+            twin.single_action_space = copy.deepcopy(self.single_action_space)  # type: ignore[attr-defined]
         twin.action_space, twin.observation_space = copy.deepcopy((self.action_space, self.observation_space))
         twin.render_mode = None if self.render_mode == "human" else self.render_mode
         twin.restore(state)

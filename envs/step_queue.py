@@ -1,8 +1,10 @@
 """Steps that are made while the caller does something else."""
 
+import copy
 import os
 from collections import deque
 from collections.abc import Callable
+from concurrent import futures
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -30,27 +32,31 @@ class StepQueue:
         self._pending: deque[Future[Any]] = deque()
         self._thread: ThreadPoolExecutor | None = None
         self._pid = os.getpid()
+        self.lost = False
+        """whether the process was forked while steps were under way, so that nobody knows how far they came"""
         self.replaced = 0
         """steps that were replaced by newer ones before they had begun"""
 
     def __len__(self) -> int:
         """Steps that were asked for and not handed out."""
+        self._survive_fork()
         return len(self._pending)
 
     @property
     def ready(self) -> bool:
         """Whether `wait` would return at once."""
+        self._survive_fork()
         return bool(self._pending) and self._pending[0].done()
 
     def submit(self, action: Any) -> None:
-        """Ask for a step."""
-        if self._thread is None or self._pid != os.getpid():  # a forked child has no threads of its parent
-            self._thread, self._pid = ThreadPoolExecutor(1, "foreframe-step"), os.getpid()
-            self._pending.clear()
+        """Ask for a step; `action` is copied."""
+        self._survive_fork()
+        if self._thread is None:
+            self._thread = ThreadPoolExecutor(1, "foreframe-step")
         if self._kind == "latest" and self._pending and self._pending[-1].cancel():
             self._pending.pop()
             self.replaced += 1
-        self._pending.append(self._thread.submit(self._step, action))
+        self._pending.append(self._thread.submit(self._step, copy.deepcopy(action)))
 
     def wait(self, timeout: float | None = None) -> Any:
         """What the oldest step returned; waits for it, `timeout` seconds at most.
@@ -60,14 +66,12 @@ class StepQueue:
             TimeoutError: if it takes longer; it stays asked for.
             Exception: what the step has raised.
         """
+        self._survive_fork()
         if not self._pending:
             raise NoAsyncCallError("step_wait() came without step_async(): call step_async(action) first", "step")
-        done = self._pending[0]
-        try:
-            return done.result(timeout)
-        finally:
-            if done.done():
-                self._pending.popleft()
+        if not futures.wait([self._pending[0]], timeout).done:
+            raise TimeoutError(f"the step takes longer than {timeout} s: wait for it again")
+        return self._pending.popleft().result()
 
     def require_empty(self, call: str) -> None:
         """Refuse what must not come between two steps.
@@ -75,15 +79,24 @@ class StepQueue:
         Raises:
             AlreadyPendingCallError: if a step was asked for and not handed out.
         """
+        self._survive_fork()
         if self._pending:
             raise AlreadyPendingCallError(f"{call}() came while {len(self)} steps were under way: "
                                           f"call step_wait() for each of them first", "step")  # fmt: skip
 
     def close(self) -> None:
         """Forget steps that have not begun, and end the thread."""
+        self._survive_fork()
         for step in self._pending:
             step.cancel()
         self._pending.clear()
-        if self._thread is not None and self._pid == os.getpid():
+        if self._thread is not None:
             self._thread.shutdown(wait=True)
         self._thread = None
+
+    def _survive_fork(self) -> None:
+        """A forked child has neither the thread nor what it was doing."""
+        if self._pid != os.getpid():
+            self.lost = self.lost or bool(self._pending)
+            self._pid, self._thread = os.getpid(), None
+            self._pending.clear()

@@ -98,13 +98,14 @@ class WorldEnv(LearnedWorld, gymnasium.Env[NDArray[Any], np.int64], EzPickle):
             StateError: if the state does not belong here, or its episode is over.
         """
         self._steps.require_empty("reset")
+        self._steps.lost = False
         start = checked_start(options, self.world)
         info: dict[str, Any] = {}
         if start.state is not None:
             self._go_on(start.state, seed)
         else:
             info = self._begin(start, seed)
-        self._engine.look_ahead()
+        self._look_ahead()
         self._follow()
         return self._observation(), info
 
@@ -161,7 +162,7 @@ class WorldEnv(LearnedWorld, gymnasium.Env[NDArray[Any], np.int64], EzPickle):
             rewards.append(float(drawn.rewards[0]))
             if terminated or truncated:
                 break
-        self._engine.look_ahead()
+        self._look_ahead()
         return np.stack(seen), np.array(rewards), terminated, truncated
 
     def snapshot(self) -> WorldState:
@@ -189,7 +190,7 @@ class WorldEnv(LearnedWorld, gymnasium.Env[NDArray[Any], np.int64], EzPickle):
         """
         self._steps.require_empty("restore")
         self._adopt(self._fitting(state, [1]))
-        self._engine.look_ahead()
+        self._look_ahead()
         self._follow()
 
     def fork(self, n: int) -> "list[WorldEnv]":
@@ -259,7 +260,7 @@ class WorldEnv(LearnedWorld, gymnasium.Env[NDArray[Any], np.int64], EzPickle):
         drawn = self._draw(torch.tensor([self._checked_action(action)], device=self.world.device))
         terminated = bool(drawn.terminated[0])
         truncated = self._count(state.episodes[0], terminated)
-        self._engine.look_ahead()
+        self._look_ahead()
         return self._observation(), float(drawn.rewards[0]), terminated, truncated, {}
 
     def _require_going(self, call: str) -> WorldState:

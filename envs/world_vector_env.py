@@ -73,6 +73,8 @@ class WorldVectorEnv(LearnedWorld, VectorEnv[Any, Any, Any], EzPickle):
         self.tensors = tensors
         self._open(world, render_mode, device, dtype, passes, max_episode_steps, engine, queue, size=size,
                    grayscale=grayscale, obs_dtype=obs_dtype, frame_stack=frame_stack)  # fmt: skip
+        if not self._engine.config.plan_config().live:
+            raise ValueError(f"the plan {self._engine.config.plan} draws scripts: use a single environment's rollout")
         if self._engine.config.lookahead == "branch" and num_envs > 1:
             raise ValueError(f"lookahead=branch draws all actions of one rollout, got num_envs={num_envs}: use repeat")
         self.metadata["autoreset_mode"] = self.autoreset_mode
@@ -103,6 +105,8 @@ class WorldVectorEnv(LearnedWorld, VectorEnv[Any, Any, Any], EzPickle):
             ResetNeeded: if a first `reset` leaves some out.
         """
         self._steps.require_empty("reset")
+        if "reset_mask" not in (options or {}):
+            self._steps.lost = False
         options, rows = dict(options or {}), list(range(self.num_envs))
         if "reset_mask" in options:
             rows = checked_mask(options.pop("reset_mask"), self.num_envs)
@@ -119,7 +123,7 @@ class WorldVectorEnv(LearnedWorld, VectorEnv[Any, Any, Any], EzPickle):
         else:
             self._generators = generators
             self._begin(rows, start, infos)
-        self._engine.look_ahead()
+        self._look_ahead()
         return self._observations(), infos
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
@@ -155,7 +159,7 @@ class WorldVectorEnv(LearnedWorld, VectorEnv[Any, Any, Any], EzPickle):
             self._note_finals(over, infos)
         if over and self.autoreset_mode is not AutoresetMode.DISABLED:
             self._begin(over, Start(), infos)
-        self._engine.look_ahead()
+        self._look_ahead()
         return self._observations(), rewards, terminations, truncations, infos
 
     def snapshot(self, rows: Sequence[int] | None = None) -> WorldState:
@@ -192,7 +196,7 @@ class WorldVectorEnv(LearnedWorld, VectorEnv[Any, Any, Any], EzPickle):
             self._begun("restore of rows")
         unseeded = self._generators.seeded([None] * self.num_envs)  # of its own: forks begin with the same object
         self._go_on(places, self._fitting(state, [1, len(places)]), unseeded, [])
-        self._engine.look_ahead()
+        self._look_ahead()
 
     def fork(self, n: int) -> "list[WorldVectorEnv]":
         """`n` vector environments that go on from here; they share weights, and memory until stepped.
@@ -252,11 +256,21 @@ class WorldVectorEnv(LearnedWorld, VectorEnv[Any, Any, Any], EzPickle):
         known = [generator_of(episode) for episode in state.episodes]
         state.seeds = [noise_seed(generators[row]) if row in reseeded else seed
                        for row, seed in zip(rows, state.seeds, strict=True)]  # fmt: skip
+        if reseeded and state.flight is not None:
+            state = self._with_new_noise(state, [i for i, row in enumerate(rows) if row in reseeded])
         self._put(rows, state)
         for row, kept in zip(rows, known, strict=True):
             if kept is not None and row not in reseeded:
                 generators.put(row, *kept)
         self._generators = generators
+
+    def _with_new_noise(self, state: WorldState, places: list[int]) -> WorldState:
+        """Frames in flight of the rollouts at `places`, which have other seeds now, begun anew; each by itself."""
+        singles = [state.take([i]) for i in range(len(state))]
+        for i in places:
+            singles[i].flight = None
+            self.world.take_off(singles[i], state.flight.stagger if state.flight else None)
+        return WorldState.join(singles)
 
     def _put(self, rows: list[int], state: WorldState) -> None:
         """Make the rollouts in `rows` those of `state`, which becomes this environment's own."""

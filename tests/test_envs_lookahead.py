@@ -155,6 +155,20 @@ def test_the_newest_action_replaces_those_that_have_not_begun(tiny_world: Path) 
 
 
 @pytest.mark.filterwarnings("ignore::world_model.PlanWarning")
+def test_new_noise_from_a_state_is_the_same_in_a_vector(tiny_world: Path) -> None:
+    how: dict[str, Any] = {"engine": {"plan": "ad", "stagger": 1}, "passes": 3}
+    one, vector = WorldEnv(str(tiny_world), **how), WorldVectorEnv(str(tiny_world), num_envs=1, **how)
+    one.reset(seed=0)
+    one.step(1)
+    state = one.snapshot()
+    for env in (one, vector):
+        env.reset(seed=5, options={"state": state})
+    assert all((one.step(a)[0] == vector.step([a])[0][0]).all() for a in SCRIPT)
+    with pytest.raises(ValueError, match="scripts"):
+        WorldVectorEnv(str(tiny_world), num_envs=1, engine={"plan": "rolling"})
+
+
+@pytest.mark.filterwarnings("ignore::world_model.PlanWarning")
 @pytest.mark.parametrize("plan", ["autoregressive", "ad", "rolling", "keyframes"])
 def test_a_script_is_played_to_its_end(tiny_world: Path, plan: str) -> None:
     env = WorldEnv(str(tiny_world), engine={"plan": plan}, frame_stack=2)

@@ -1,8 +1,11 @@
 """Steps made in a thread: order, replacement, errors."""
 
+import os
+import sys
 import threading
 import time
 
+import numpy as np
 import pytest
 from gymnasium.error import AlreadyPendingCallError, NoAsyncCallError
 
@@ -91,6 +94,52 @@ def test_closing_ends_the_thread_and_submitting_starts_another() -> None:
     assert not [thread for thread in threading.enumerate() if "foreframe-step" in thread.name] and not len(queue)
     queue.submit(2)
     assert queue.wait() == 20
+    queue.close()
+
+
+def test_waiting_in_small_portions_loses_nothing() -> None:
+    queue = StepQueue(lambda action: action)
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for i in range(2000):
+            queue.submit(i)
+            while True:
+                try:
+                    assert queue.wait(0) == i
+                    break
+                except TimeoutError:
+                    continue
+    finally:
+        sys.setswitchinterval(before)
+        queue.close()
+
+
+def test_an_action_is_the_one_it_was_when_it_was_given() -> None:
+    game = Game()
+    queue = StepQueue(lambda action: game.step(int(action[0])))
+    buffer = np.zeros(1, int)
+    for i in range(3):
+        buffer[0] = i
+        queue.submit(buffer)
+    game.let(3)
+    assert [queue.wait() for _ in range(3)] == [0, 10, 20]
+    queue.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_child_knows_that_its_steps_are_lost() -> None:
+    game = Game()
+    queue = StepQueue(game.step)
+    queue.submit(1)
+    pid = os.fork()
+    if pid == 0:
+        queue.require_empty("reset")
+        os._exit(0 if queue.lost and not len(queue) else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    game.let(1)
+    assert queue.wait() == 10 and not queue.lost
     queue.close()
 
 

@@ -5,6 +5,7 @@ Invariants I4 (nothing is seen or kept but under its true action), I5 (guessing 
 
 import gc
 import os
+import sys
 import threading
 import time
 
@@ -17,6 +18,7 @@ from test_world_model_state import ACTIONS, begin, make_world
 
 from world_model import Drawn, Engine, EngineConfig, StateError, World, WorldState
 from world_model.graphs import StaticStep
+from world_model.passes import Passes
 
 WORLD = make_world(sinks=0)
 MODES = ["off", "repeat", "policy"]
@@ -136,13 +138,88 @@ def test_a_right_guess_that_is_not_ready_is_waited_for() -> None:
     one.close()
 
 
-def test_a_wrong_guess_is_given_up_between_passes() -> None:
-    one = engine("repeat", 16)
+def test_a_wrong_guess_is_given_up_between_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    entered, release, passes = threading.Event(), threading.Event(), []
+    think = Passes.__call__
+
+    def held(self: Passes, *args: object) -> torch.Tensor:
+        estimate = think(self, *args)
+        if threading.current_thread().name == "foreframe-lookahead":
+            passes.append(1)
+            entered.set()
+            assert release.wait(20)
+        return estimate
+
+    monkeypatch.setattr(Passes, "__call__", held)
+    one = engine("repeat")
     one.replace(begin(WORLD))
-    for action in [0, 1, 2, 0, 1, 2]:
-        act(one, action)
-    assert one.stats().hits == 0 and one.state.frames == [9]
+    act(one, 1)
+    assert entered.wait(20)
+    threading.Timer(0.05, release.set).start()
+    assert (pictures(one.step(torch.tensor([2]))) == plain(begin(WORLD), [1, 2])[1]).all()
+    assert len(passes) == 1 and one.stats().misses == 1
     one.close()
+
+
+def test_memory_is_not_copied_at_every_miss() -> None:
+    one = engine("repeat")
+    one.replace(begin(WORLD))
+    places = set()
+    for action in [0, 1, 2] * 4:
+        act(one, action)
+        time.sleep(0.03)
+        one.forget()
+        places.add(one.state.cache.recent.data_ptr())
+    assert len(places) <= 3
+    one.close()
+
+
+def test_a_slow_policy_is_not_waited_for() -> None:
+    asked, release = threading.Event(), threading.Event()
+
+    def slow(pictures: torch.Tensor) -> torch.Tensor:
+        asked.set()
+        assert release.wait(20)
+        return policy(pictures)
+
+    one = engine("policy")
+    one.set_policy(slow)
+    one.replace(begin(WORLD))
+    one.look_ahead()
+    assert asked.wait(20)
+    assert (pictures(one.step(torch.tensor([1]))) == plain(begin(WORLD), [1])[0]).all()  # while it still thinks
+    release.set()
+    one.close()
+
+
+def test_an_engine_that_nobody_holds_ends_its_thread_without_waiting() -> None:
+    """The garbage collector may come at any point, in any thread, with any lock held."""
+    inside, release = threading.Event(), threading.Event()
+
+    def blocked(pictures: torch.Tensor) -> torch.Tensor:
+        inside.set()
+        assert release.wait(20)
+        return policy(pictures)
+
+    one = engine("policy")
+    one.set_policy(blocked)
+    one.replace(begin(WORLD))
+    one.look_ahead()
+    assert inside.wait(20)
+    look = one._look
+    assert look is not None
+    with look._changed:  # held by this thread; a finaliser that took it elsewhere would hang
+        dropper = threading.Thread(target=lambda held: held.clear(), args=([one],))
+        del one
+        dropper.start()
+        dropper.join(10)
+        assert not dropper.is_alive()
+    release.set()
+    for _ in range(200):
+        if not names():
+            break
+        time.sleep(0.05)
+    assert not names()
 
 
 OPERATIONS = st.lists(st.one_of(
@@ -263,6 +340,8 @@ def test_states_that_do_not_fit_are_refused_and_nothing_changes() -> None:
     ({"lookahead": "magic"}, "lookahead must be"), ({"ahead": 0}, "from 1 to 16"), ({"ahead": True}, "from 1 to 16"),
     ({"lookahead": "branch", "ahead": 2}, "one frame ahead"), ({"plan": "nothing"}, "plan must be"),
     ({"plan": "ad", "lookahead": "repeat"}, "frames of its own"), ({"stagger": 1}, "leave stagger out"),
+    ({"plan": "ad", "stagger": 1.5}, "stagger must be an integer"), ({"segment": "a"}, "segment must be an integer"),
+    ({"graphs": "no"}, "graphs must be"), ({"plan": "ad", "stagger": True}, "stagger must be an integer"),
 ])  # fmt: skip
 def test_settings_that_make_no_sense_are_refused(config: dict[str, object], why: str) -> None:
     with pytest.raises(ValueError, match=why):
@@ -297,6 +376,14 @@ def test_what_a_policy_raises_reaches_the_caller_of_step() -> None:
     time.sleep(0.05)
     with pytest.raises(KeyError, match="no such thing"):
         act(one, 1)
+    one.look_ahead()
+    time.sleep(0.05)
+    one.set_policy(lambda pictures: sys.exit("enough"))  # what the one before raised is forgotten
+    assert (pictures(act(one, 1)) == plain(begin(WORLD), [1])[0]).all()
+    time.sleep(0.05)
+    with pytest.raises(SystemExit, match="enough"):
+        act(one, 1)
+    one.replace(begin(WORLD))
     assert one.state.frames == [3]
     assert (pictures(act(one, 1)) == plain(begin(WORLD), [1])[0]).all()
     one.close()
@@ -317,6 +404,10 @@ def test_threads_end_with_the_engine_and_start_again() -> None:
     assert names()
     del one
     gc.collect()
+    for _ in range(200):
+        if not names():
+            break
+        time.sleep(0.05)
     assert not names()
 
 

@@ -210,7 +210,11 @@ def test_files_that_are_no_state_are_refused(world: World, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("change", [{"version": 99}, {"format": "other"}, {"seeds": []}, {"frames": [-1]},
-                                    {"seeds": ["x"]}, {"episodes": []}])  # fmt: skip
+                                    {"seeds": ["x"]}, {"episodes": []}, {"world": 3}, {"flight": [3]},
+                                    {"flight": [3, 1]}, {"flight": ["a", 1]}, {"episodes": ["x"]},
+                                    {"episodes": [{"steps": "a"}]},
+                                    {"episodes": [{"steps": 0, "over": False, "rng": None, "notes": []}]},
+                                    {"seeds": [True]}])  # fmt: skip
 def test_descriptions_that_do_not_fit_are_refused(world: World, tmp_path: Path, change: dict[str, object]) -> None:
     from world_model import state_file
 
@@ -220,6 +224,36 @@ def test_descriptions_that_do_not_fit_are_refused(world: World, tmp_path: Path, 
     save_file(tensors, tmp_path / "state", {"foreframe": text, "sha256": state_file._digest(text, tensors)})
     with pytest.raises(StateError, match=r"version|no state"):
         WorldState.load(tmp_path / "state", world)
+
+
+@pytest.mark.parametrize("name", ["pictures", "ring0.count", "actions", "flight"])
+def test_numbers_that_cannot_be_are_refused(world: World, tmp_path: Path, name: str) -> None:
+    from world_model import state_file
+
+    state = begin(world)
+    world.take_off(state, 1)
+    state.save(tmp_path / "state")
+    card, tensors = state_file._read(tmp_path / "state")
+    wrong = {"pictures": tensors["pictures"][:, :0], "ring0.count": tensors["ring0.count"] - 9,
+             "actions": tensors["actions"] + 99, "flight": tensors["flight"][:, :1]}  # fmt: skip
+    text = json.dumps(card)
+    for change in (wrong[name], None):
+        other = {k: v for k, v in tensors.items() if k != name} | ({} if change is None else {name: change})
+        save_file({k: v.contiguous() for k, v in other.items()}, tmp_path / "state",
+                  {"foreframe": text, "sha256": state_file._digest(text, other)})
+        with pytest.raises(StateError, match="save"):
+            WorldState.load(tmp_path / "state", world)
+
+
+def test_what_is_drawn_does_not_depend_on_settings_around_the_caller(world: World) -> None:
+    expected = run(world, begin(world))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert (run(world, begin(world)) == expected).all()
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert (run(world, begin(world)) == expected).all()
+    finally:
+        torch.set_default_dtype(torch.float32)
 
 
 def test_a_state_of_another_world_or_number_format_is_refused(world: World, tmp_path: Path) -> None:

@@ -15,12 +15,12 @@ from kernels import RingCache
 
 from .model_config import WorldModelConfig
 
-_sharing = threading.Lock()
+_sharing = threading.RLock()
 
 
 def _renew_lock() -> None:
     global _sharing
-    _sharing = threading.Lock()
+    _sharing = threading.RLock()
 
 
 if hasattr(os, "register_at_fork"):  # a forked child must not wait for a thread it does not have

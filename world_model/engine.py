@@ -66,7 +66,7 @@ class Engine:
         self._static: StaticStep | None = None
         if self.config.lookahead != "off":
             self._look = LookAhead(self._guesser, Drawer(world), self.config.ahead)
-            finalize(self, self._look.close)
+            finalize(self, self._look.abandon)
 
     @property
     def begun(self) -> bool:

@@ -33,6 +33,8 @@ class EngineConfig:
             raise ValueError(f"lookahead must be one of {GUESSES}, got {self.lookahead!r}")
         if isinstance(self.ahead, bool) or not isinstance(self.ahead, int) or not 1 <= self.ahead <= 16:
             raise ValueError(f"ahead must be an integer from 1 to 16, got {self.ahead!r}")
+        if not isinstance(self.graphs, bool):
+            raise ValueError(f"graphs must be true or false, got {self.graphs!r}")
         if self.lookahead == "branch" and self.ahead != 1:
             raise ValueError(f"lookahead=branch draws every action of one frame ahead, got ahead={self.ahead}")
         if self.lookahead != "off" and self.plan != "autoregressive":

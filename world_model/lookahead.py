@@ -9,6 +9,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from queue import SimpleQueue
 
 from torch import Tensor
 
@@ -17,6 +18,16 @@ from .passes import Cancelled
 from .state import WorldState
 
 Draw = Callable[[WorldState, Guess, KeepOn], Ahead]
+
+
+class _Worker:
+    """A thread and what only it obeys."""
+
+    def __init__(self, work: Callable[["_Worker"], None]):
+        self.closing = False
+        self.wake: SimpleQueue[None] = SimpleQueue()  # may be put to from anywhere, a finaliser too
+        self.thread = threading.Thread(target=work, args=(self,), name="foreframe-lookahead", daemon=True)
+        self.thread.start()
 
 
 class LookAhead:
@@ -31,10 +42,10 @@ class LookAhead:
     def __init__(self, guess: Callable[[WorldState], Guess], draw: Draw, ahead: int):
         self._guess, self._draw, self._ahead = guess, draw, ahead
         self._ready: deque[Ahead] = deque()
-        self._thread: threading.Thread | None
+        self._worker: _Worker | None
         self._base: WorldState | None
         self._current: Guess | None
-        self._error: Exception | None
+        self._error: BaseException | None
         self._epoch = 0
         self.discarded = 0
         """frames drawn that nobody asked for"""
@@ -47,10 +58,9 @@ class LookAhead:
             if not self._ready and self._current is None:
                 self._base = state.clone()
             self._wanted = True
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name="foreframe-lookahead", daemon=True)
-                self._thread.start()
-            self._changed.notify_all()
+            if self._worker is None:
+                self._worker = _Worker(self._work)
+        self._worker.wake.put(None)
 
     def take(self, actions: Tensor) -> Ahead | None:
         """What was drawn for a step with these actions; None if it was not guessed. Then, all guesses are dropped.
@@ -58,95 +68,106 @@ class LookAhead:
         A right guess that is being drawn is waited for.
 
         Raises:
-            Exception: whatever guessing or drawing has raised.
+            BaseException: whatever guessing or drawing has raised.
         """
         self._survive_fork()
         with self._changed:
-            while not self._ready and self._busy and (self._current is None or self._current.answers(actions)):
+            while not self._ready and self._current is not None and self._current.answers(actions):
                 self._changed.wait()
-            self._complain()
+            error, self._error = self._error, None
+            if error is not None:
+                raise error
             if self._ready and self._ready[0].guess.answers(actions):
                 return self._ready.popleft()
         self.stop()
         return None
 
     def stop(self) -> None:
-        """Drop all guesses, and wait until the thread has noticed: one pass at most."""
+        """Drop all guesses and wait until none is being drawn, one pass at most. Guessing itself is not waited for."""
         self._survive_fork()
         with self._changed:
             self._epoch += 1
             self._wanted = False
             self.discarded += sum(ahead.frames for ahead in self._ready)
             self._ready.clear()
-            while self._busy:
+            while self._current is not None:
                 self._changed.wait()
-            self._base = None
+            self._base = self._error = None
 
     def close(self) -> None:
-        """End the thread. `begin` starts another."""
+        """Drop all guesses and end the thread. `begin` starts another."""
         self.stop()
-        with self._changed:
-            thread, self._closing = self._thread, True
-            self._changed.notify_all()
-        if thread is not None and thread is not threading.current_thread():
-            thread.join()
-        self._thread, self._closing = None, False
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            worker.closing = True
+            worker.wake.put(None)
+            if worker.thread is not threading.current_thread():
+                worker.thread.join()
+
+    def abandon(self) -> None:
+        """End the thread soon, waiting for nothing and taking no lock: may be called by the garbage collector."""
+        self._epoch += 1
+        worker = self._worker
+        if worker is not None and self._pid == os.getpid():
+            worker.closing = True
+            worker.wake.put(None)
 
     @property
     def guessing(self) -> bool:
         """Whether there is a guess, drawn or being drawn."""
+        self._survive_fork()
         with self._changed:
             return bool(self._ready) or self._current is not None
 
-    def _work(self) -> None:
-        while True:
-            with self._changed:
-                while not self._closing and not (self._wanted and len(self._ready) < self._ahead):
-                    self._changed.wait()
-                if self._closing:
-                    return
-                epoch, state = self._epoch, self._ready[-1].state if self._ready else self._base
-                self._busy = True
-            drawn: Ahead | None = None
-            error: Exception | None = None
-            try:
-                if state is not None:
-                    drawn = self._draw_next(state, epoch)
-            except Cancelled:
-                pass
-            except Exception as failed:  # the caller's policy, say: it is theirs to hear of
-                error = failed
-            with self._changed:
-                self._finish(epoch, drawn, error)
+    def _work(self, me: _Worker) -> None:
+        while not me.closing:
+            if not self._work_once(me):
+                me.wake.get()
+
+    def _work_once(self, me: _Worker) -> bool:
+        """Draw the next guess, if one is wanted; what it was drawn from is let go of before the thread sleeps."""
+        with self._changed:
+            if me.closing or not self._wanted or len(self._ready) >= self._ahead or self._error is not None:
+                return False
+            source = self._ready[-1].state if self._ready else self._base
+            if source is None:
+                return False
+            epoch, state = self._epoch, source.clone()  # the caller may step what it was taken from
+        drawn: Ahead | None = None
+        error: BaseException | None = None
+        try:
+            drawn = self._draw_next(state, epoch)
+        except Cancelled:
+            pass
+        except BaseException as failed:  # the caller's policy, say: it is theirs to hear of
+            error = failed
+        with self._changed:
+            self._finish(epoch, drawn, error)
+        return True
 
     def _draw_next(self, state: WorldState, epoch: int) -> Ahead:
         guess = self._guess(state)
         with self._changed:
-            if epoch == self._epoch:
-                self._current = guess
-                self._changed.notify_all()
+            if epoch != self._epoch:
+                raise Cancelled
+            self._current = guess
+            self._changed.notify_all()
         before = time.perf_counter()
         ahead = self._draw(state, guess, lambda: epoch == self._epoch)
         ahead.seconds = time.perf_counter() - before
         return ahead
 
-    def _finish(self, epoch: int, drawn: Ahead | None, error: Exception | None) -> None:
+    def _finish(self, epoch: int, drawn: Ahead | None, error: BaseException | None) -> None:
         """Note what came of a guess; the lock is held."""
-        self._busy, self._current = False, None
+        self._current = None
         if epoch == self._epoch:
             if drawn is not None:
                 self._ready.append(drawn)
                 self._base = drawn.state
-            if error is not None:
-                self._error, self._wanted = error, False
+            self._error = error
         elif drawn is not None:
             self.discarded += drawn.frames
         self._changed.notify_all()
-
-    def _complain(self) -> None:
-        if self._error is not None:
-            error, self._error = self._error, None
-            raise error
 
     def _survive_fork(self) -> None:
         """A forked child has the object without its thread, and locks that nobody will release."""
@@ -157,5 +178,5 @@ class LookAhead:
         self._pid = os.getpid()
         self._changed = threading.Condition(threading.RLock())
         self._ready.clear()
-        self._thread = self._base = self._current = self._error = None
-        self._busy = self._wanted = self._closing = False
+        self._worker = self._base = self._current = self._error = None
+        self._wanted = False

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .noise import batch_noise
+from .precision import own_precision
 from .state import WorldState
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class Passes:
         self.served = world.serve(state.cache, self.known)
         self.tokens: Tensor | None = None
 
+    @own_precision
     def __call__(self, live: Tensor, times: Tensor, first: int) -> Tensor:
         """Clean estimates like `live` [B, F, H, W, 3], at `times` [F]; frames before `first` have been committed."""
         if self.keep_on is not None and not self.keep_on():

@@ -29,8 +29,12 @@ class PlanConfig:
             raise ValueError(f"plan must be one of {KINDS}, got {self.kind!r}")
         if self.stagger is not None and self.kind != "ad":
             raise ValueError(f"stagger belongs to the plan ad, this one is {self.kind}: leave stagger out")
-        if not 8 <= self.segment <= 48:
-            raise ValueError(f"segment must be from 8 to 48 frames, got {self.segment}")
+        for name, low, high in (("stagger", 1, 1000), ("segment", 8, 48)):
+            value = getattr(self, name)
+            if value is None and name == "stagger":
+                continue
+            if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+                raise ValueError(f"{name} must be an integer from {low} to {high}, got {value!r}")
 
     def passes_behind(self, steps: int) -> int:
         """Passes by which a frame is behind the one before it, with a sampler of so many steps.

@@ -1,5 +1,9 @@
 """Which number format to compute in. Decided by the processor's features alone, so that runs repeat."""
 
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
 import torch
 
 
@@ -15,3 +19,18 @@ def choose_dtype(device: str | torch.device, precision: str) -> torch.dtype:
         return torch.bfloat16 if precision == "bf16" else torch.float32
     fast = torch.device(device).type == "cuda" or torch.cpu._is_avx512_bf16_supported()
     return torch.bfloat16 if fast else torch.float32
+
+
+def own_precision(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A method of something with a `device`, out of reach of an autocast around its caller.
+
+    What is drawn must not depend on who calls, and a thread that draws ahead has no autocast.
+    """
+    @wraps(function)
+    def run(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if not torch.is_autocast_enabled(self.device.type):
+            return function(self, *args, **kwargs)
+        with torch.autocast(self.device.type, enabled=False):
+            return function(self, *args, **kwargs)
+
+    return run

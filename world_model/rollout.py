@@ -14,6 +14,7 @@ from .model import WorldModel
 from .passes import Passes, with_noise
 from .plan_config import PlanConfig
 from .plans import live_levels
+from .precision import own_precision
 from .sampler import SamplerConfig, flow_path, level_times, run_levels
 from .scripted import begun, roll_out
 from .served import ServedModel, ServedStep, can_serve
@@ -176,6 +177,7 @@ class World:
         x = run_levels(levels, flow_path(self.sampler), x, passes, finish)
         return done[0], x[:, 1:]
 
+    @own_precision
     def commit_drawn(self, state: WorldState, clean: Tensor, actions: Tensor,
                      served: ServedStep | None = None) -> Drawn:
         """Commit the next frame, [B, H, W, 3] in model units, as it is shown, in uint8. actions int64 [B, 1].
@@ -249,6 +251,7 @@ class World:
         return ServedStep(self._served, cache.recent, actions, cache.rings, level_times(self.sampler).tolist(),
                           self.sampler.reuse)
 
+    @own_precision
     def commit(self, state: WorldState, x: Tensor, actions: Tensor, shown: Tensor,
                served: ServedStep | None = None) -> Tensor:
         """Run clean frames [B, n, H, W, 3] at level 0 and store their keys. Returns their tokens [B, n, N, D]."""

@@ -75,7 +75,7 @@ class WorldState:
 
     @property
     def pictures(self) -> Tensor:
-        """uint8 [B, K, H, W, 3] the last pictures, newest last. Read only."""
+        """uint8 [B, K, H, W, 3] the last pictures, newest last: memory that the next step writes, clone to keep it."""
         return self.cache.pictures
 
     @property

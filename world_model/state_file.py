@@ -42,26 +42,47 @@ def save_state(state: WorldState, path: str | Path) -> None:
 
 def load_state(path: str | Path, world: "World") -> WorldState:
     """Read what `save_state` wrote; see `WorldState.load`."""
-    card, tensors = _read(Path(path))
+    path = Path(path)
+    card, tensors = _read(path)
     if card["world"] != world.hash:
         raise StateError(f"{path} belongs to world {card['world'][:12]}, this one is {world.hash[:12]}; "
                          f"load the world that it was saved from")
-    batch = len(card["seeds"])
-    kept = tensors["pictures"].shape[1] if tensors.get("pictures", torch.empty(0)).dim() == 5 else 1
-    cache = FrameCache(world.model.config, world.model.tokenizer.place, batch, kept)
-    expected = _tensors(cache)
-    for name, memory in expected.items():
+    batch, shape = len(card["seeds"]), tensors["pictures"].shape
+    if len(shape) != 5 or shape[0] != batch or not shape[1]:
+        raise StateError(f"{path} does not fit itself: {batch} rollouts with pictures {list(shape)}; save it again")
+    cache = FrameCache(world.model.config, world.model.tokenizer.place, batch, shape[1])
+    for name, memory in _tensors(cache).items():
         found = tensors.get(name)
         if found is None or found.shape != memory.shape or found.dtype != memory.dtype:
             came = "nothing" if found is None else f"{found.dtype} {list(found.shape)}"
             raise StateError(f"{path} does not fit this world: expected {name} {memory.dtype} {list(memory.shape)}, "
                              f"got {came}; load it with the number format that it was saved with")
         memory.copy_(found)
-    flight = None
-    if card["flight"]:
-        flight = Flight(tensors["flight"].to(world.device), *card["flight"])
-    episodes = [Episode(**episode) for episode in card["episodes"]]
-    return WorldState(cache, card["seeds"], card["frames"], card["world"], flight, episodes)
+    _check_values(path, cache, world.model.null_action)
+    return WorldState(cache, card["seeds"], card["frames"], card["world"], _flight(path, card, tensors, world),
+                      [Episode(**episode) for episode in card["episodes"]])
+
+
+def _check_values(path: Path, cache: FrameCache, null_action: int) -> None:
+    """Whether numbers that are used as places lie where they can."""
+    counts = [ring.count for ring in cache.rings]
+    if any((count < 0).any() or (count > 2**30).any() for count in counts):
+        raise StateError(f"{path} counts {[count.tolist() for count in counts]} frames; save it again")
+    if (cache.actions < 0).any() or (cache.actions > null_action).any():
+        raise StateError(f"{path} has actions that are not from 0 to {null_action}; save it again")
+
+
+def _flight(path: Path, card: dict[str, Any], tensors: dict[str, Tensor], world: "World") -> Flight | None:
+    """Frames in flight, if there are any."""
+    if card["flight"] is None:
+        return None
+    steps, stagger = card["flight"]
+    x = tensors["flight"]
+    expected = (len(card["seeds"]), -(-steps // stagger) - 1, *world.observation_shape)
+    if x.shape != expected or x.dtype != torch.float32:
+        raise StateError(f"{path} has frames in flight {x.dtype} {list(x.shape)}, expected torch.float32 "
+                         f"{list(expected)}; save it again")
+    return Flight(x.to(world.device), steps, stagger)
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -78,8 +99,8 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             raise ValueError(f"its format is {card['format']!r}")
         version = card["version"]
         if version == VERSION:
-            _check_lists(card)
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+            _check_card(card, tensors)
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise StateError(f"{path} is no state of a world, or truncated ({error}); save it again") from error
     if version != VERSION:
         raise StateError(f"{path} has version {version!r}, this Foreframe reads version {VERSION}; "
@@ -89,13 +110,34 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     return card, tensors
 
 
-def _check_lists(card: dict[str, Any]) -> None:
-    """Raise a ValueError unless the description says as much of every rollout."""
-    seeds, frames, episodes = card["seeds"], card["frames"], card["episodes"]
+def _check_card(card: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+    """Raise a ValueError or KeyError unless the description is one that `save_state` may have written."""
+    seeds, frames, episodes, flight = (card[name] for name in ("seeds", "frames", "episodes", "flight"))
+    if not isinstance(card["world"], str) or "pictures" not in tensors:
+        raise ValueError("it names no world or has no pictures")
+    if not all(isinstance(x, list) for x in (seeds, frames, episodes)):
+        raise ValueError("seeds, frame numbers and episodes must be lists")
     if not seeds or not len(seeds) == len(frames) == len(episodes):
         raise ValueError(f"it has {len(seeds)} seeds, {len(frames)} frame numbers and {len(episodes)} episodes")
-    if not all(isinstance(n, int) and n >= 0 for n in [*seeds, *frames]):
+    if not all(_is_count(n) for n in [*seeds, *frames]):
         raise ValueError("seeds and frame numbers must be integers from 0")
+    if not all(_is_episode(episode) for episode in episodes):
+        raise ValueError("an episode has other fields than those of `Episode`, or of other types")
+    if flight is not None and not (isinstance(flight, list) and len(flight) == 2 and all(map(_is_count, flight))
+                                   and 1 <= flight[1] < flight[0] and "flight" in tensors):
+        raise ValueError(f"its frames in flight are described by {flight!r}")
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_episode(value: object) -> bool:
+    if not isinstance(value, dict) or set(value) != {"steps", "over", "rng", "notes"}:
+        return False
+    rng, notes = value["rng"], value["notes"]
+    return (_is_count(value["steps"]) and isinstance(value["over"], bool) and isinstance(notes, dict)
+            and (rng is None or isinstance(rng, dict)))
 
 
 def _tensors(cache: FrameCache) -> dict[str, Tensor]:
