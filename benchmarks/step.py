@@ -27,6 +27,8 @@ from world_model import PlanWarning, WorldError, allocator
 
 from .callers import Timing, guessed, held_keys, random_actions, time_steps
 
+PARTS = ("batches", "plans", "guessing", "age")
+
 
 @dataclass(kw_only=True)
 class StepConfig(Command):
@@ -34,7 +36,7 @@ class StepConfig(Command):
 
     world: str = "Pong-v0"
     """a shipped world, or the folder of a trained one"""
-    parts: list[str] = field(default_factory=lambda: list(_PARTS))
+    parts: list[str] = field(default_factory=lambda: list(PARTS))
     batches: list[int] = field(default_factory=lambda: [1, 4, 16, 64, 256])
     steps: int = 200
     """measured steps of single worlds; fewer for batches"""
@@ -50,9 +52,9 @@ class StepConfig(Command):
     """on cuda: whether batches are stepped as CUDA graphs"""
 
     def __post_init__(self) -> None:
-        unknown = sorted(set(self.parts) - set(_PARTS))
+        unknown = sorted(set(self.parts) - set(PARTS))
         if unknown:
-            raise ValueError(f"unknown parts {unknown}: expected some of {list(_PARTS)}")
+            raise ValueError(f"unknown parts {unknown}: expected some of {list(PARTS)}")
         if self.steps < 1 or self.old < 1 or not self.batches or min(self.batches) < 1:
             raise ValueError("steps, old and batches must be at least 1")
 
@@ -155,7 +157,7 @@ def age(config: StepConfig) -> None:
           f"{other.p50 / one.p50:.3f} of the young one; state {state.nbytes / 1e6:.2f} MB, frame {state.frames[0]}")
 
 
-_PARTS: dict[str, Callable[[StepConfig], None]] = {"batches": batches, "plans": plans, "guessing": guessing, "age": age}
+_MEASURES: dict[str, Callable[[StepConfig], None]] = dict(zip(PARTS, (batches, plans, guessing, age), strict=True))
 
 
 @hydra.main(version_base="1.3", config_path=None, config_name="step")
@@ -168,7 +170,7 @@ def main(cfg: DictConfig) -> None:
         print(heading(config), flush=True)
         for part in config.parts:
             print(f"-- {part}")
-            _PARTS[part](config)
+            _MEASURES[part](config)
     except (WorldError, ValueError) as error:
         print(f"step: {error}", file=sys.stderr)
         sys.exit(2)
