@@ -98,13 +98,13 @@ class WorldEnv(LearnedWorld, gymnasium.Env[NDArray[Any], np.int64], EzPickle):
             StateError: if the state does not belong here, or its episode is over.
         """
         self._steps.require_empty("reset")
-        self._steps.lost = False
         start = checked_start(options, self.world)
         info: dict[str, Any] = {}
         if start.state is not None:
             self._go_on(start.state, seed)
         else:
             info = self._begin(start, seed)
+        self._steps.lost = False
         self._look_ahead()
         self._follow()
         return self._observation(), info

@@ -105,8 +105,6 @@ class WorldVectorEnv(LearnedWorld, VectorEnv[Any, Any, Any], EzPickle):
             ResetNeeded: if a first `reset` leaves some out.
         """
         self._steps.require_empty("reset")
-        if "reset_mask" not in (options or {}):
-            self._steps.lost = False
         options, rows = dict(options or {}), list(range(self.num_envs))
         if "reset_mask" in options:
             rows = checked_mask(options.pop("reset_mask"), self.num_envs)
@@ -123,6 +121,7 @@ class WorldVectorEnv(LearnedWorld, VectorEnv[Any, Any, Any], EzPickle):
         else:
             self._generators = generators
             self._begin(rows, start, infos)
+        self._steps.lost = False  # a reset of some rows was refused above
         self._look_ahead()
         return self._observations(), infos
 

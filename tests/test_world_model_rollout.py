@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from test_world_model_state import make_world
 
-from world_model import Contexts, SamplerConfig, World, WorldModel, WorldModelConfig
+from world_model import SamplerConfig, World
 from world_model.noise import frame_noise
 
 ACTIONS = [0, 1, 2, 2, 1, 0, 1]
@@ -12,16 +13,7 @@ ACTIONS = [0, 1, 2, 2, 1, 0, 1]
 
 @pytest.fixture(scope="module")
 def world() -> World:
-    torch.manual_seed(0)
-    config = WorldModelConfig(height=8, width=12, patch=[4, 4], dim=16, layers=2, heads=2, num_actions=3, window=4,
-                              temporal_every=2)
-    model = WorldModel(config)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.1)
-    rng = np.random.default_rng(0)
-    contexts = Contexts(rng.integers(0, 256, (4, 3, 8, 12, 3), np.uint8), rng.integers(0, 3, (4, 2)))
-    return World(model, SamplerConfig(steps=2), {"fps": 10, "actions": {"meanings": ["A", "B", "C"]}}, contexts)
+    return make_world("", sinks=0)
 
 
 def run(world: World, clip: int = 0, seed: int = 5, actions: list[int] = ACTIONS) -> list[np.ndarray]:
