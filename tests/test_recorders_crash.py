@@ -56,9 +56,14 @@ def test_whatever_a_kill_interrupts_nothing_committed_is_lost_or_changed(mode, t
 
 
 LIAR = """
+import time
 import benchmarks.crash_writers as writers
 from benchmarks.crash_recorder import CrashConfig, run
 class Liar(writers.ZarrRecorder):
+    def __init__(self, *given, **named):
+        super().__init__(*given, **named)
+        submit = self._writer.submit
+        self._writer.submit = lambda job: submit(lambda: (time.sleep(0.05), job()))  # however fast the disk is
     def end(self, *given, wait=True, **named):
         super().end(*given, wait=False, **named)
     def flush(self):
