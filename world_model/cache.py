@@ -83,9 +83,11 @@ class FrameCache:
         for ring, (k, v) in zip(self.rings, fresh, strict=True):
             ring.append(k, v)
         for memory, new in zip(self._tensors(), (x, actions, pictures), strict=True):
-            kept = memory.shape[1]
+            moved_in, kept = new.shape[1], memory.shape[1]
+            for i in range(kept - moved_in):  # one after the other: they overlap
+                memory[:, i] = memory[:, i + moved_in]
             if kept:
-                memory.copy_(torch.cat([memory, new], 1)[:, -kept:])
+                memory[:, -moved_in:] = new[:, -kept:]
 
     def fork(self) -> "FrameCache":
         """A copy that shares this one's memory until either is written to."""

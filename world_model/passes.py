@@ -9,6 +9,7 @@ from torch import Tensor
 
 from .noise import batch_noise
 from .precision import own_precision
+from .sampler import side_by_side
 from .state import WorldState
 
 if TYPE_CHECKING:
@@ -66,6 +67,5 @@ def with_noise(world: "World", state: WorldState, x: Tensor | None, frames: int)
     begun = 0 if x is None else x.shape[1]
     fresh = [batch_noise(state.seeds, [n + i for n in state.frames], world.observation_shape).to(world.device)
              for i in range(begun, frames)]
-    noise = torch.stack(fresh, 1) if fresh else None
-    parts = [part for part in (x, noise) if part is not None]
+    parts = [part for part in (x, side_by_side(fresh) if fresh else None) if part is not None]
     return parts[0] if len(parts) == 1 else torch.cat(parts, 1)

@@ -112,12 +112,17 @@ def run_levels(
         moved = np.flatnonzero(then < now).tolist()
         first, last = moved[0], moved[-1] + 1
         times = path.times[torch.as_tensor(now[first:last])]
-        clean = denoise(torch.stack(frames[first:last], 1), times, first)
+        clean = denoise(side_by_side(frames[first:last]), times, first)
         for i in moved:
             alpha, sigma = float(path.alphas[now[i]]), float(path.sigmas[now[i]])
             below_alpha, below_sigma = float(path.alphas[then[i]]), float(path.sigmas[then[i]])
             keep = below_sigma / sigma
-            frames[i] = keep * frames[i] + (below_alpha - keep * alpha) * clean[:, i - first]
+            frames[i] = torch.add(keep * frames[i], clean[:, i - first], alpha=below_alpha - keep * alpha)
             if then[i] == 0 and finished is not None:
                 frames[i] = finished(frames[i], i)
-    return torch.stack(frames, 1)
+    return side_by_side(frames)
+
+
+def side_by_side(frames: list[Tensor]) -> Tensor:
+    """Frames [B, ...] as [B, frames, ...]; one alone is not copied."""
+    return frames[0][:, None] if len(frames) == 1 else torch.stack(frames, 1)
