@@ -1,7 +1,7 @@
 """Who calls `step`: programs that want frames as fast as they come, people who hold keys, agents that think."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,12 +21,16 @@ class Timing:
     def percentiles(self) -> str:
         """p50, p99 and the longest."""
         p50, p99 = np.percentile(self.ms, [50, 99])
-        return f"p50 {p50:7.1f}  p99 {p99:7.1f}  max {self.ms.max():7.1f} ms"
+        return f"p50 {p50:7.1f}  p99 {p99:7.1f}  max {self.ms.max():7.1f} ms of {len(self.ms):4d}"
 
     @property
     def p50(self) -> float:
         """The median, in milliseconds."""
         return float(np.percentile(self.ms, 50))
+
+    def rate(self, count: int) -> float:
+        """Steps per second of `count` worlds in a call, by the median."""
+        return 1000 * count / self.p50
 
 
 def random_actions(num_actions: int, seed: int = 0) -> Iterator[int]:
@@ -46,24 +50,36 @@ def held_keys(num_actions: int, seed: int = 0, mean: int = 8) -> Iterator[int]:
         action = (action + 1 + int(rng.integers(num_actions - 1))) % num_actions
 
 
-def time_steps(env: WorldEnv | WorldVectorEnv, actions: Iterator[Any], steps: int, think: float = 0.0) -> Timing:
-    """Step an environment that has been reset; games that end begin anew.
+def side_by_side(does: "Caller", num_actions: int, count: int) -> Iterator[NDArray[np.int64]]:
+    """Actions int64 [count] of as many callers, each for itself."""
+    callers = [does(num_actions, seed) for seed in range(count)]
+    while True:
+        yield np.array([next(caller) for caller in callers])
+
+
+Caller = Callable[[int, int], Iterator[int]]
+"""(number of actions, seed) -> what is done"""
+
+
+def time_steps(env: WorldEnv | WorldVectorEnv, actions: Iterator[Any], steps: int, think: float = 0.0,
+               begin: Callable[[], Any] | None = None) -> Timing:
+    """Step an environment that has been reset.
 
     Args:
-        actions: what to do; a vector's environments all do the same.
+        actions: what to do, of `side_by_side` for a vector.
         steps: calls that are measured.
         think: seconds between the end of a step and the next one.
+        begin: called when the game of a single environment ends; its `reset` when not given.
     """
-    batch = env.num_envs if isinstance(env, WorldVectorEnv) else None
     times = np.zeros(steps)
     for i in range(steps):
         time.sleep(think)
         action = next(actions)
         before = time.perf_counter()
-        ended = env.step(action if batch is None else np.full(batch, action))[2]
+        ended = env.step(action)[2]
         times[i] = time.perf_counter() - before
-        if batch is None and ended:
-            env.reset()
+        if isinstance(env, WorldEnv) and ended:
+            (begin or env.reset)()
     return Timing(1000 * times)
 
 

@@ -13,13 +13,13 @@ from benchmarks.soak import SoakConfig
 
 @pytest.mark.filterwarnings("ignore::world_model.PlanWarning")
 def test_every_part_prints_its_figures(tiny_world: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    config = step.StepConfig(world=str(tiny_world), batches=[1, 2], steps=12, old=20)
+    config = step.StepConfig(world=str(tiny_world), batches=[1, 2], steps=12, least=3, old=20)
     print(step.heading(config))
     for part in step.PARTS:
         step._MEASURES[part](config)
     shown = capsys.readouterr().out
-    for words in ("GFLOP per step", "batch    2", "env-steps/s", "live, stagger 1", "script, keyframes", "keys held",
-                  "branch", "hits", "of the young one"):  # fmt: skip
+    for words in ("GFLOP per step", "batch    2", "env-steps/s", "batch    2, live, stagger 1", "script, keyframes",
+                  "keys held", "branch", "hits", "of the young one"):  # fmt: skip
         assert words in shown
 
 
@@ -36,3 +36,10 @@ def test_what_cannot_be_measured_is_refused() -> None:
         step.StepConfig(batches=[0])
     with pytest.raises(ValueError, match="every"):
         SoakConfig(minutes=1, every=2)
+
+
+def test_an_aged_environment_goes_on_from_its_age(tiny_world: Path) -> None:
+    env = step.make(step.StepConfig(world=str(tiny_world)))
+    before = env.snapshot().frames[0]
+    state = step.aged_state(env, random_actions(3), 30)
+    assert env.snapshot().frames == state.frames == [before + 30]
