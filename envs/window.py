@@ -52,6 +52,8 @@ class Window:
         pygame.display.set_caption(title)
         self._clock = pygame.time.Clock()
         self._held: list[str] = []
+        self._shown: tuple[Canvas, bytes, tuple[str, ...]] | None = None
+        self._picture = b""
 
     @property
     def scale(self) -> int:
@@ -77,9 +79,11 @@ class Window:
         return Inputs(tuple(dict.fromkeys([*self._held, *pressed])), tuple(pressed), closed)
 
     def show(self, frame: NDArray[np.uint8], lines: Sequence[str]) -> None:
-        """Draw `frame`, uint8 [H, W, 3], with text below it."""
-        picture = self._canvas.draw(frame, lines)
-        image = pygame.image.frombuffer(picture.tobytes(), self._canvas.size, "RGB")
+        """Draw `frame`, uint8 [H, W, 3], with text below it. What is shown again is not drawn again."""
+        shown = (self._canvas, frame.tobytes(), tuple(lines))
+        if shown != self._shown:
+            self._shown, self._picture = shown, self._canvas.draw(frame, lines).tobytes()
+        image = pygame.image.frombuffer(self._picture, self._canvas.size, "RGB")
         self._surface.fill(BACKGROUND)
         self._surface.blit(image, image.get_rect(center=self._surface.get_rect().center))
         pygame.display.flip()
