@@ -86,6 +86,18 @@ def test_the_picture_changes_with_the_frame_the_text_and_the_size(pygame, window
     assert (shown(pygame) == 200).all(-1).sum() < 20 * 16 * 4
 
 
+def test_a_window_that_was_covered_is_drawn_again(pygame, window):
+    frame = np.full((20, 16, 3), 200, np.uint8)
+    window.show(frame, [])
+    pygame.display.get_surface().fill(0)
+    window.show(frame, [])
+    assert (shown(pygame) == 0).all()  # nothing has changed, so nothing was drawn
+    pygame.event.post(pygame.event.Event(pygame.VIDEOEXPOSE))
+    window.poll()
+    window.show(frame, [])
+    assert (shown(pygame)[: 20 * 4, : 16 * 4] == 200).all()
+
+
 @pytest.mark.parametrize(("size", "scale"), [((200, 200), 7), ((64, 400), 4), ((5, 5), 1)])
 def test_a_resized_window_takes_the_largest_whole_scale(pygame, window, size, scale):
     pygame.event.post(pygame.event.Event(pygame.VIDEORESIZE, w=size[0], h=size[1], size=size))
