@@ -5,6 +5,7 @@ import json
 import os
 from dataclasses import asdict
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -22,7 +23,7 @@ FORMAT, VERSION = "foreframe-state", 1
 
 
 def save_state(state: WorldState, path: str | Path) -> None:
-    """Write `state` to `path`, complete or not at all."""
+    """Write `state` to `path`, complete or not at all, also when others save to it at the same time; the last stays."""
     path = Path(path)
     tensors = {name: x.detach().cpu().contiguous() for name, x in _tensors(state.cache).items()}
     if state.flight:
@@ -33,11 +34,12 @@ def save_state(state: WorldState, path: str | Path) -> None:
         "flight": [state.flight.steps, state.flight.stagger] if state.flight else None,
     }  # fmt: skip
     text = json.dumps(card)
-    part = path.with_name(path.name + ".part")
-    save_file(tensors, part, {"foreframe": text, "sha256": _digest(text, tensors)})
-    with open(part, "rb") as file:
-        os.fsync(file.fileno())
-    os.replace(part, path)
+    with TemporaryDirectory(suffix=".part", dir=path.parent) as folder:
+        part = Path(folder, "state")
+        save_file(tensors, part, {"foreframe": text, "sha256": _digest(text, tensors)})
+        with open(part, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(part, path)
 
 
 def load_state(path: str | Path, world: "World") -> WorldState:
