@@ -66,6 +66,8 @@ def play(config: PlayConfig) -> PlayReport:
         report = play_in_window(env, record=record, **how)
         if engine.lookahead != "off":
             print(f"{100 * env.stats().hit_rate:.0f}% of the frames were drawn before they were asked for.")
+        if report.replaced:
+            print(f"{report.replaced} actions gave way to newer keys while the world was busy.")
     else:
         print(f"No display ({problem}): a script plays {config.steps} steps instead.", flush=True)
         record = record or f"recordings/{env.name}"

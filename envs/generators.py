@@ -1,6 +1,7 @@
 """The random generators of environments that are stepped together, and what a state keeps of one."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from gymnasium.utils import seeding
@@ -47,6 +48,22 @@ class Generators:
         other._made = [old if seed is None else seeding.np_random(seed)
                        for old, seed in zip(self._made, seeds, strict=True)]  # fmt: skip
         return other
+
+    @staticmethod
+    def of(given: Any, count: int) -> "Generators":
+        """A caller's, whose seeds nobody knows: `count` different ones, or one from which each spawns its own.
+
+        Raises:
+            ValueError: if it is neither.
+        """
+        ours = given.spawn(count) if isinstance(given, np.random.Generator) else given
+        kinds = [type(one) for one in ours] if isinstance(ours, Sequence) else None
+        if kinds != [np.random.Generator] * count or len({id(one.bit_generator) for one in ours}) != count:
+            raise ValueError(f"np_random must be {count} different numpy generators, or one to spawn them from, "
+                             f"got {given!r}")  # fmt: skip
+        made = Generators(count)
+        made._made = [(one, -1) for one in ours]
+        return made
 
     def put(self, place: int, generator: np.random.Generator, seed: int) -> None:
         """Set one of them, and what it was seeded with."""

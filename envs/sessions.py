@@ -69,7 +69,7 @@ def play_in_window(
     fps, scale = _checked(env, fps, scale)
     window = Window(env.world.observation_shape, scale, title=f"Foreframe {env.name}")
     with closing(window), _tape(env, record, "person") as tape:
-        return Player(env, window, keyboard(env), fps=fps, seed=seed, tape=tape).run()
+        return Player(env, window, keyboard(env), fps=fps, seed=seed, tape=tape, live=True).run()
 
 
 def play_scripted(

@@ -53,10 +53,17 @@ class StepQueue:
         self._survive_fork()
         if self._thread is None:
             self._thread = ThreadPoolExecutor(1, "foreframe-step")
-        if self._kind == "latest" and self._pending and self._pending[-1].cancel():
-            self._pending.pop()
+        if self._kind == "latest" and self.recall():
             self.replaced += 1
         self._pending.append(self._thread.submit(self._step, copy.deepcopy(action)))
+
+    def recall(self) -> bool:
+        """Take back the newest step if it has not begun: it will not be made. Returns whether there was such a one."""
+        self._survive_fork()
+        recalled = bool(self._pending) and self._pending[-1].cancel()
+        if recalled:
+            self._pending.pop()
+        return recalled
 
     def wait(self, timeout: float | None = None) -> Any:
         """What the oldest step returned; waits for it, `timeout` seconds at most.

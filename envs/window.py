@@ -52,6 +52,7 @@ class Window:
         pygame.display.set_caption(title)
         self._clock = pygame.time.Clock()
         self._held: list[str] = []
+        self._shown: tuple[Canvas, bytes, tuple[str, ...]] | None = None
 
     @property
     def scale(self) -> int:
@@ -72,12 +73,18 @@ class Window:
                 self._held = [key for key in self._held if key != pygame.key.name(event.key)]
             elif event.type == pygame.WINDOWFOCUSLOST:
                 self._held.clear()
+            elif event.type == pygame.VIDEOEXPOSE:
+                self._shown = None  # what lay over the window has taken the picture with it
             elif event.type == pygame.VIDEORESIZE:
                 self._fit(event.w, event.h)
         return Inputs(tuple(dict.fromkeys([*self._held, *pressed])), tuple(pressed), closed)
 
     def show(self, frame: NDArray[np.uint8], lines: Sequence[str]) -> None:
-        """Draw `frame`, uint8 [H, W, 3], with text below it."""
+        """Draw `frame`, uint8 [H, W, 3], with text below it. What is on the screen already is not drawn again."""
+        shown = (self._canvas, frame.tobytes(), tuple(lines))
+        if shown == self._shown:
+            return
+        self._shown = shown
         picture = self._canvas.draw(frame, lines)
         image = pygame.image.frombuffer(picture.tobytes(), self._canvas.size, "RGB")
         self._surface.fill(BACKGROUND)

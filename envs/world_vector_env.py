@@ -36,7 +36,8 @@ class WorldVectorEnv(LearnedWorld, VectorEnv[Any, Any, Any], EzPickle):
         max_episode_steps: `truncated` after so many steps of an episode; None for never.
         render_mode: None or "rgb_array" (`render()` returns the last frame of each).
         tensors: actions are taken and observations, rewards and flags given as torch tensors on the world's device,
-            rewards as float32. `infos` are as otherwise, `final_obs` with tensors in it.
+            rewards as float32. `infos` are as otherwise, `final_obs` with tensors in it. Which episodes are over is
+            decided on the host, so every step waits for the device once, and the flags go there and back.
         device, dtype, passes, size, grayscale, obs_dtype, frame_stack, engine, queue: as those of `WorldEnv`. A guess
             is right when it is for every environment, so looking ahead helps few of them at a time.
 
@@ -219,14 +220,23 @@ class WorldVectorEnv(LearnedWorld, VectorEnv[Any, Any, Any], EzPickle):
         """End all threads."""
         self._close_engine()
 
-    @property  # type: ignore[misc]
-    def np_random(self) -> tuple[np.random.Generator, ...]:  # type: ignore[override]
-        """The generator of every environment."""
+    @property  # type: ignore[override]
+    def np_random(self) -> tuple[np.random.Generator, ...]:
+        """The generator of every environment. May be set: B different ones, or one from which each spawns its own.
+
+        Raises:
+            ValueError: if something else is set.
+        """
         return self._generators.all
+
+    @np_random.setter
+    def np_random(self, value: np.random.Generator | Sequence[np.random.Generator]) -> None:
+        self._steps.require_empty("setting np_random")
+        self._generators = Generators.of(value, self.num_envs)
 
     @property
     def np_random_seed(self) -> tuple[int, ...]:  # type: ignore[override]
-        """What each was seeded with; -1 where that is not known."""
+        """What each was seeded with; -1 where that is not known, as after `np_random` was set."""
         return self._generators.seeds
 
     def recording_card(self) -> dict[str, Any]:

@@ -55,6 +55,21 @@ def test_latest_makes_the_newest_of_those_that_have_not_begun() -> None:
     queue.close()
 
 
+@pytest.mark.parametrize("kind", ["fifo", "latest"])
+def test_only_a_step_that_has_not_begun_can_be_taken_back(kind: str) -> None:
+    game = Game()
+    queue = StepQueue(game.step, kind)
+    assert not queue.recall()
+    queue.submit(1)
+    assert game.begun.wait(20)
+    queue.submit(2)
+    assert queue.recall() and not queue.recall() and len(queue) == 1
+    queue.submit(3)
+    game.let(3)
+    assert [queue.wait(), queue.wait()] == [10, 30] and game.made == [1, 3] and queue.replaced == 0
+    queue.close()
+
+
 def test_errors_come_where_the_step_would_have() -> None:
     game = Game()
     queue = StepQueue(game.step)

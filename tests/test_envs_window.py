@@ -69,6 +69,35 @@ def test_the_frame_is_shown_enlarged(pygame, window):
     assert (shown(pygame)[: 20 * 4 : 4, : 16 * 4 : 4] == frame).all()
 
 
+def test_the_picture_changes_with_the_frame_the_text_and_the_size(pygame, window):
+    frame, lines = np.zeros((20, 16, 3), np.uint8), ["one", "two", "three"]
+    window.show(frame, lines)
+    window.show(frame, lines)
+    before = shown(pygame).copy()
+    assert (before[: 20 * 4, : 16 * 4] == 0).all()
+    frame[:] = 200
+    window.show(frame, lines)
+    assert (shown(pygame)[: 20 * 4, : 16 * 4] == 200).all()
+    window.show(frame, ["four"])
+    assert (shown(pygame)[20 * 4 :] != before[20 * 4 :]).any()
+    pygame.event.post(pygame.event.Event(pygame.VIDEORESIZE, w=5, h=5, size=(5, 5)))
+    window.poll()
+    window.show(frame, ["four"])
+    assert (shown(pygame) == 200).all(-1).sum() < 20 * 16 * 4
+
+
+def test_a_window_that_was_covered_is_drawn_again(pygame, window):
+    frame = np.full((20, 16, 3), 200, np.uint8)
+    window.show(frame, [])
+    pygame.display.get_surface().fill(0)
+    window.show(frame, [])
+    assert (shown(pygame) == 0).all()  # nothing has changed, so nothing was drawn
+    pygame.event.post(pygame.event.Event(pygame.VIDEOEXPOSE))
+    window.poll()
+    window.show(frame, [])
+    assert (shown(pygame)[: 20 * 4, : 16 * 4] == 200).all()
+
+
 @pytest.mark.parametrize(("size", "scale"), [((200, 200), 7), ((64, 400), 4), ((5, 5), 1)])
 def test_a_resized_window_takes_the_largest_whole_scale(pygame, window, size, scale):
     pygame.event.post(pygame.event.Event(pygame.VIDEORESIZE, w=size[0], h=size[1], size=size))
@@ -99,11 +128,21 @@ def test_playing_in_a_window_records_what_the_person_did(pygame, tiny_world, tmp
     from envs.window import Window
 
     env = WorldEnv(str(tiny_world))
-    events = iter([(pygame.KEYDOWN, pygame.K_w), (pygame.KEYUP, pygame.K_w), (pygame.KEYDOWN, pygame.K_q)])
-    monkeypatch.setattr(Window, "tick", lambda self, fps: post(pygame, *next(events)))
+    wait, ticks = Window.tick, []
+    events = {3: (pygame.KEYDOWN, pygame.K_w), 4: (pygame.KEYUP, pygame.K_w), 40: (pygame.KEYDOWN, pygame.K_q)}
+
+    def tick(window, fps):
+        ticks.append(fps)
+        if len(ticks) in events:
+            post(pygame, *events[len(ticks)])
+        wait(window, fps)
+
+    monkeypatch.setattr(Window, "tick", tick)
     report = play_in_window(env, seed=3, record=tmp_path / "mine")
     assert report.quit
     recording = open_recording(tmp_path / "mine")
-    assert recording.actions[:-1].tolist() == [0, env.world.card["actions"]["keys"]["w"], 0]
+    assert [int(action) for action in recording.actions if action] == [env.world.card["actions"]["keys"]["w"]]
     assert recording.episodes[0].seed == 3
+    assert len(report.latencies_ms) == recording.episodes[0].steps > 2
+    assert set(ticks) == {60}
     assert not pygame.display.get_init()

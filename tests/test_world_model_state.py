@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -184,6 +185,30 @@ def test_a_saved_state_goes_on_in_another_process(world: World, tmp_path: Path) 
     assert (np.load(tmp_path / "state.npy") == run(world, state)).all()
     assert (run(world, loaded) == np.load(tmp_path / "state.npy")).all()
     assert [p.name for p in tmp_path.iterdir() if "part" in p.name] == []
+
+
+def test_several_may_save_to_the_same_file_at_once(world: World, tmp_path: Path) -> None:
+    states = [begin(world, i, seed=i, steps=i) for i in range(4)]
+    states[0].save(tmp_path / "state")
+
+    def save(state: WorldState) -> None:
+        for _ in range(20):
+            state.save(tmp_path / "state")
+
+    with ThreadPoolExecutor(len(states)) as pool:
+        saving = [pool.submit(save, state) for state in states]
+        while not all(one.done() for one in saving):
+            assert WorldState.load(tmp_path / "state", world).seeds in [state.seeds for state in states]
+    for one in saving:
+        one.result()
+    assert [found.name for found in tmp_path.iterdir()] == ["state"]
+
+
+def test_saving_that_fails_leaves_nothing(world: World, tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    with pytest.raises(OSError, match="state"):
+        begin(world).save(tmp_path / "state")
+    assert list(tmp_path.rglob("*")) == [tmp_path / "state"]
 
 
 def test_files_that_are_no_state_are_refused(world: World, tmp_path: Path) -> None:

@@ -5,11 +5,12 @@ import json
 import os
 from dataclasses import asdict
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load, save_file
 from torch import Tensor
 
 from .cache import FrameCache
@@ -22,7 +23,7 @@ FORMAT, VERSION = "foreframe-state", 1
 
 
 def save_state(state: WorldState, path: str | Path) -> None:
-    """Write `state` to `path`, complete or not at all."""
+    """Write `state` to `path`, complete or not at all, also when others save to it at the same time; the last stays."""
     path = Path(path)
     tensors = {name: x.detach().cpu().contiguous() for name, x in _tensors(state.cache).items()}
     if state.flight:
@@ -33,11 +34,12 @@ def save_state(state: WorldState, path: str | Path) -> None:
         "flight": [state.flight.steps, state.flight.stagger] if state.flight else None,
     }  # fmt: skip
     text = json.dumps(card)
-    part = path.with_name(path.name + ".part")
-    save_file(tensors, part, {"foreframe": text, "sha256": _digest(text, tensors)})
-    with open(part, "rb") as file:
-        os.fsync(file.fileno())
-    os.replace(part, path)
+    with TemporaryDirectory(suffix=".part", dir=path.parent) as folder:
+        part = Path(folder, "state")
+        save_file(tensors, part, {"foreframe": text, "sha256": _digest(text, tensors)})
+        with open(part, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(part, path)
 
 
 def load_state(path: str | Path, world: "World") -> WorldState:
@@ -90,9 +92,9 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if not path.is_file():
         raise StateError(f"no state at {path}: expected a file that WorldState.save wrote")
     try:
-        with safe_open(path, "pt") as file:
-            notes = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (a safetensors file is no dict)
+        data = path.read_bytes()  # at once: `safe_open` opens the path twice, and it may be another file by then
+        tensors = load(data)
+        notes = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")]).get("__metadata__", {})
         text = notes["foreframe"]
         card = json.loads(text)
         if card["format"] != FORMAT:
