@@ -40,13 +40,17 @@ def checked_actions(actions: Any, ignored: Sequence[int], count: int, num_action
         TypeError: if it is one scalar.
         ValueError: if they are not `count` integers, each in [0, num_actions).
     """
-    given = actions.detach() if isinstance(actions, Tensor) else np.asarray(actions)
+    wanted = f"actions must be {count} integers in [0, {num_actions - 1}]"
+    try:
+        given = actions.detach() if isinstance(actions, Tensor) else np.asarray(actions)
+    except ValueError:  # rows of different lengths
+        raise ValueError(f"{wanted}, got {actions!r}") from None
     if given.ndim == 0:
         raise TypeError(f"actions must be {count} integers, one per environment, got {actions!r}")
-    wanted = f"actions must be {count} integers in [0, {num_actions - 1}]"
     if tuple(given.shape) != (count,) or not _holds_integers(given):
         raise ValueError(f"{wanted}, got {given.dtype} {list(given.shape)}")
-    chosen = torch.as_tensor(given).to(device, torch.int64)
+    own = given if isinstance(given, Tensor) else torch.from_numpy(np.array(given, np.int64))  # any order of bytes
+    chosen = own.to(device, torch.int64)
     if ignored:
         chosen = chosen.index_fill(0, torch.tensor(ignored, device=device), 0)
     if bool(((chosen < 0) | (chosen >= num_actions)).any()):

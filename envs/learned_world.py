@@ -50,10 +50,15 @@ class LearnedWorld:
         """
         if render_mode not in (None, *self.metadata["render_modes"]):
             raise ValueError(f"render_mode must be None or one of {self.metadata['render_modes']}, got {render_mode!r}")
-        if passes is not None and passes < 1:
-            raise ValueError(f"passes must be at least 1, got {passes}")
+        if passes is not None and (not _is_integer(passes) or passes < 1):
+            raise ValueError(f"passes must be None or an integer of at least 1, got {passes!r}")
+        max_episode_steps = None if max_episode_steps == -1 else max_episode_steps  # as `gymnasium.make` says it
         if max_episode_steps is not None and (not _is_integer(max_episode_steps) or max_episode_steps < 1):
-            raise ValueError(f"max_episode_steps must be None or an integer of at least 1, got {max_episode_steps!r}")
+            raise ValueError(f"max_episode_steps must be None, or -1, for no limit, or an integer of at least 1, got "
+                             f"{max_episode_steps!r}")
+        if not isinstance(world, str | Path):
+            raise ValueError(f"world must be a shipped world's name or the folder of one, got {world!r}")
+        checked_device(device)
         folder = find_world(world)
         opened = load_world(folder, device, dtype).with_sampler(passes)
         self.observations = Observations(opened.observation_shape, **observations)
@@ -105,8 +110,14 @@ class LearnedWorld:
 
         It is given what `step` returns as observation, of all environments of a vector, and its guess is dropped if the
         step that comes is another: so it should be what decides the steps, without its randomness.
+
+        Raises:
+            ValueError: if this environment has another lookahead; later, at a step, if the policy returns no actions.
         """
         self._steps.require_empty("set_policy")
+        if policy is not None and self._engine.config.lookahead != "policy":
+            raise ValueError(f"set_policy() needs engine={{'lookahead': 'policy'}}, this environment was made with "
+                             f"lookahead={self._engine.config.lookahead}")
         self._engine.set_policy(None if policy is None else self._guess_of(policy))
 
     def _guess_of(self, policy: Callable[[Any], Any]) -> "Callable[[Tensor], Tensor]":
@@ -184,7 +195,8 @@ class LearnedWorld:
             ResetNeeded: if there is none yet.
         """
         if self._steps.lost:
-            raise ResetNeeded(f"{call}() came after the process was forked while a step was under way: call reset()")
+            raise ResetNeeded(f"{call}() came after steps under way were given up, as the process was forked or the "
+                              f"environment closed: call reset()")
         if not self._engine.begun:
             raise ResetNeeded(f"{call}() came before reset(): call reset() first")
         return self._engine.state
@@ -235,18 +247,37 @@ class LearnedWorld:
     def _twin(self, state: WorldState) -> Self:
         """Another environment like this one, at a state of its own and without a window."""
         twin = object.__new__(type(self))
-        twin.__dict__.update(self.__dict__, _window=None, metadata=dict(self.metadata))
+        twin.__dict__.update(self.__dict__, _window=None, closed=False, metadata=dict(self.metadata))
         twin._equip(self._engine.config, self._queue_kind, self._engine.policy)
         if hasattr(self, "single_action_space"):
             twin.single_action_space = copy.deepcopy(self.single_action_space)  # type: ignore[attr-defined]
         twin.action_space, twin.observation_space = copy.deepcopy((self.action_space, self.observation_space))
         twin.render_mode = None if self.render_mode == "human" else self.render_mode
-        twin.restore(state)
+        twin._settle(state)
         return twin
+
+    def _settle(self, state: WorldState) -> None:
+        """Take a fork's state: nothing is drawn, and no memory is taken, before the first step."""
+        raise NotImplementedError
 
     def restore(self, state: WorldState) -> None:
         """Go on from a state."""
         raise NotImplementedError
+
+
+def checked_device(device: Any) -> torch.device:
+    """The device of that name.
+
+    Raises:
+        ValueError: if there is none, here.
+    """
+    try:
+        found = torch.device(device)
+    except (RuntimeError, TypeError):
+        raise ValueError(f'device must be "cpu" or "cuda", got {device!r}') from None
+    if found.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f'device={device!r} needs a GPU and a torch built for CUDA, and there is none here: use "cpu"')
+    return found
 
 
 def _is_integer(value: Any) -> bool:

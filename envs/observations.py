@@ -54,7 +54,7 @@ class Observations:
         self._resized = self.size is not None and self.size != (height, width)
         rows, columns = self.size or (height, width)
         self._areas = (covered_area(height, rows), covered_area(width, columns))
-        self._luma = torch.tensor(LUMA, dtype=torch.float64)
+        self._luma = torch.tensor(LUMA, dtype=torch.float64, device="cpu")
         one = (rows, columns) if grayscale else (rows, columns, channels)
         stacked = one if self.frame_stack == 1 else (self.frame_stack, *one)
         high, dtype = (255, np.uint8) if obs_dtype == "uint8" else (1, np.float32)
@@ -80,7 +80,7 @@ class Observations:
         last = pictures[:, -self.frame_stack :] if self.frame_stack > 1 else pictures[:, -1]
         if self.grayscale or self._resized:
             last = self._averaged(last)
-        return last / 255 if self.obs_dtype == "float32" else last.clone()
+        return last.to(torch.float32) / 255 if self.obs_dtype == "float32" else last.clone()
 
     def _averaged(self, pictures: Tensor) -> Tensor:
         """Grey or resized pictures [..., h, w(, 3)], uint8.
@@ -105,7 +105,8 @@ def covered_area(length: int, count: int) -> Tensor:
     Returns:
         float64 [count, length], whole numbers from 0 to count; each row sums to `length`.
     """
-    new, old = torch.arange(count)[:, None], torch.arange(length)[None]
+    new, old = (torch.arange(n, device="cpu") for n in (count, length))
+    new, old = new[:, None], old[None]
     start = torch.maximum(new * length, old * count)
     stop = torch.minimum((new + 1) * length, (old + 1) * count)
     return (stop - start).clamp(min=0).double()

@@ -33,7 +33,7 @@ class StepQueue:
         self._thread: ThreadPoolExecutor | None = None
         self._pid = os.getpid()
         self.lost = False
-        """whether the process was forked while steps were under way, so that nobody knows how far they came"""
+        """whether steps were under way at a fork of the process or at `close`: nobody knows how far they came"""
         self.replaced = 0
         """steps that were replaced by newer ones before they had begun"""
 
@@ -92,8 +92,9 @@ class StepQueue:
                                           f"call step_wait() for each of them first", "step")  # fmt: skip
 
     def close(self) -> None:
-        """Forget steps that have not begun, and end the thread."""
+        """Forget steps that were not handed out, and end the thread; `lost` says whether there were any."""
         self._survive_fork()
+        self.lost = self.lost or bool(self._pending)
         for step in self._pending:
             step.cancel()
         self._pending.clear()

@@ -189,7 +189,7 @@ class WorldEnv(LearnedWorld, gymnasium.Env[NDArray[Any], np.int64], EzPickle):
                 is changed.
         """
         self._steps.require_empty("restore")
-        self._adopt(self._fitting(state, [1]))
+        self._settle(state)
         self._look_ahead()
         self._follow()
 
@@ -210,6 +210,7 @@ class WorldEnv(LearnedWorld, gymnasium.Env[NDArray[Any], np.int64], EzPickle):
         Raises:
             ResetNeeded: before the first `reset`.
         """
+        self._steps.require_empty("render")
         self._begun("render")
         return self._picture(0) if self.render_mode == "rgb_array" else None
 
@@ -247,6 +248,9 @@ class WorldEnv(LearnedWorld, gymnasium.Env[NDArray[Any], np.int64], EzPickle):
         state.seeds, state.flight = [noise_seed(self.np_random)], None
         self._engine.replace(state)
 
+    def _settle(self, state: WorldState) -> None:
+        self._adopt(self._fitting(state, [1]))
+
     def _adopt(self, state: WorldState) -> None:
         """Go on from a fitting state, with its generator if it has one."""
         known = generator_of(state.episodes[0])
@@ -271,7 +275,7 @@ class WorldEnv(LearnedWorld, gymnasium.Env[NDArray[Any], np.int64], EzPickle):
 
     def _guess_of(self, policy: Callable[[Any], Any]) -> Callable[[Tensor], Tensor]:
         observations = self.observations
-        return lambda pictures: torch.tensor([int(policy(observations.of(pictures)[0].cpu().numpy()))])
+        return lambda pictures: torch.as_tensor(np.array([policy(observations.of(pictures)[0].cpu().numpy())]))
 
     def _observation(self) -> NDArray[Any]:
         return self.observations.of(self._begun("step").pictures)[0].cpu().numpy()

@@ -194,8 +194,7 @@ class WorldVectorEnv(LearnedWorld, VectorEnv[Any, Any, Any], EzPickle):
         places = checked_rows(rows, self.num_envs)
         if rows is not None:
             self._begun("restore of rows")
-        unseeded = self._generators.seeded([None] * self.num_envs)  # of its own: forks begin with the same object
-        self._go_on(places, self._fitting(state, [1, len(places)]), unseeded, [])
+        self._settle(state, places)
         self._look_ahead()
 
     def fork(self, n: int) -> "list[WorldVectorEnv]":
@@ -213,6 +212,7 @@ class WorldVectorEnv(LearnedWorld, VectorEnv[Any, Any, Any], EzPickle):
         Raises:
             ResetNeeded: before the first `reset`.
         """
+        self._steps.require_empty("render")
         self._begun("render")
         return tuple(map(self._picture, range(self.num_envs))) if self.render_mode == "rgb_array" else None
 
@@ -300,6 +300,11 @@ class WorldVectorEnv(LearnedWorld, VectorEnv[Any, Any, Any], EzPickle):
         if not self.tensors:
             return rewards, terminations, truncations
         return rewards, *(torch.from_numpy(flags).to(self.world.device) for flags in (terminations, truncations))
+
+    def _settle(self, state: WorldState, rows: list[int] | None = None) -> None:
+        rows = checked_rows(rows, self.num_envs)
+        unseeded = self._generators.seeded([None] * self.num_envs)  # of its own: forks begin with the same object
+        self._go_on(rows, self._fitting(state, [1, len(rows)]), unseeded, [])
 
     def _guess_of(self, policy: Callable[[Any], Any]) -> Callable[[Tensor], Tensor]:
         observations, tensors = self.observations, self.tensors

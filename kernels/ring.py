@@ -129,7 +129,7 @@ class RingCache:
                 if memory is not None:
                     memory[row, : self.sinks] = x[source, : self.sinks]
                     memory[row, self.sinks :] = x[source, self.sinks :].roll(turn, 0)
-        self.count.copy_(torch.tensor(ages, dtype=torch.int32))
+        self.count.copy_(torch.tensor(ages, dtype=torch.int32, device="cpu"))
 
     def _sizes(self) -> tuple[int, int, int, int, int, torch.dtype]:
         return self.capacity, self.P, self.kv_heads, self.width, self.sinks, self.k.dtype

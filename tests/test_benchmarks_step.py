@@ -35,7 +35,7 @@ def test_what_cannot_be_measured_is_refused() -> None:
     with pytest.raises(ValueError, match="at least 1"):
         step.StepConfig(batches=[0])
     with pytest.raises(ValueError, match="every"):
-        SoakConfig(minutes=1, every=2)
+        SoakConfig(minutes=1, every=0.5)
 
 
 def test_an_aged_environment_goes_on_from_its_age(tiny_world: Path) -> None:

@@ -19,13 +19,14 @@ def world(device: str = "cpu", reuse: bool = True) -> World:
 @pytest.mark.parametrize("reuse", [False, True])
 def test_a_static_step_is_a_step_and_moves_no_buffer(reuse: bool) -> None:
     mine = world(reuse=reuse)
+    mine.serve = lambda *_: None  # type: ignore[method-assign]  # a GPU has no other arrangement of sums
     states = [mine.start_batch(mine.contexts.frames, mine.contexts.actions, [1, 2, 3]) for _ in range(2)]
     static = StaticStep(mine, states[0])
     places = [x.data_ptr() for x in [*_tensors(states[0].cache), static.noise, static.actions]]
-    for action in (0, 2, 1, 1):
+    for action in [0, 2, 1, 1] * 10:
         actions = torch.tensor([action, 0, 2])
         got, wanted = static.step(actions), mine.step_tensors(states[1], actions)
-        assert (got.frames.int() - wanted.frames.int()).abs().max() <= 1
+        assert got.frames.equal(wanted.frames)
         assert got.rewards.equal(wanted.rewards) and got.terminated.equal(wanted.terminated)
         assert states[0].frames == states[1].frames
     assert [x.data_ptr() for x in [*_tensors(states[0].cache), static.noise, static.actions]] == places
@@ -46,5 +47,5 @@ def test_a_captured_step_is_a_step() -> None:
     for action in (0, 2, 1, 1):
         actions = torch.tensor([action, 0, 2], device="cuda")
         got, wanted = graph.step(actions), mine.step_tensors(states[1], actions)
-        assert (got.frames.int() - wanted.frames.int()).abs().max() <= 1
+        assert got.frames.equal(wanted.frames)
         assert got.rewards.equal(wanted.rewards) and got.terminated.equal(wanted.terminated)

@@ -45,9 +45,10 @@ class FrameCache:
                       dtype=like.dtype, device=like.device)
             for window in config.windows if window > 1
         ]
-        self.recent = torch.zeros(batch, config.history, *shape, device=like.device)
+        self.recent = torch.zeros(batch, config.history, *shape, dtype=torch.float32, device=like.device)
         """[B, history, H, W, 3] the last committed frames in model units, oldest first; zeros before the start"""
-        self.actions = torch.full((batch, max(config.action_memory, 1)), config.num_actions, device=like.device)
+        self.actions = torch.full((batch, max(config.action_memory, 1)), config.num_actions, dtype=torch.int64,
+                                  device=like.device)
         """int64 [B, A] actions that led to the last committed frames, A >= 1; the null action before the start"""
         self.memory = config.action_memory
         self.pictures = torch.zeros(batch, pictures, *shape, dtype=torch.uint8, device=like.device)

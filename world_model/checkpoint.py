@@ -93,7 +93,8 @@ def load_world(folder: str | Path, device: str = "cpu", dtype: str = "auto") -> 
     folder = Path(folder).resolve()
     read_card(folder)
     stamp = (folder / WEIGHTS).stat().st_mtime_ns if (folder / WEIGHTS).exists() else 0
-    return _load(folder, device, dtype, stamp, (folder / CARD).stat().st_mtime_ns)
+    with torch.device("cpu"):  # whatever the caller's default is
+        return _load(folder, device, dtype, stamp, (folder / CARD).stat().st_mtime_ns)
 
 
 @lru_cache(maxsize=8)

@@ -56,4 +56,4 @@ class Conditioning(nn.Module):
 
 def wave_speeds(frequencies: int) -> Tensor:
     """What levels are multiplied by before sines and cosines are taken, from 1 to 1000: float32 [frequencies]."""
-    return torch.exp(torch.linspace(0, math.log(1000.0), frequencies))
+    return torch.exp(torch.linspace(0, math.log(1000.0), frequencies, dtype=torch.float32))

@@ -160,6 +160,8 @@ class Engine:
     def rollout(self, actions: np.ndarray) -> Iterator[Drawn]:
         """`World.rollout` of the present state, by the engine's plan."""
         self.forget()
+        if self.config.lookahead == "branch":  # rows of a batch, as steps are
+            return map(self._draw, self.world.checked_script(self.state, actions).unbind(1))
         return self.world.rollout(self.state, actions, self._plan)
 
     def stats(self) -> EngineStats:

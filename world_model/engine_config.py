@@ -1,5 +1,6 @@
 """How a world is stepped: which plan, and whether frames are drawn before they are asked for."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -66,6 +67,8 @@ class EngineConfig:
         """
         if isinstance(settings, EngineConfig):
             return settings
+        if settings is not None and not isinstance(settings, Mapping):
+            raise ValueError(f"engine must be settings by name, such as {{'lookahead': 'repeat'}}, got {settings!r}")
         known = set(asdict(EngineConfig()))
         unknown = sorted(set(settings or {}) - known)
         if unknown:

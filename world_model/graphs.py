@@ -34,13 +34,15 @@ class StaticStep:
         self.world, self.state, self.cache = world, state, state.cache
         pinned = world.device.type == "cuda"
         shape = (len(state), *world.observation_shape)
-        self.fresh_noise = torch.empty(shape, pin_memory=pinned)  # written by the host, then copied
-        self.noise = torch.empty(shape, device=world.device)
+        # written by the host, then copied
+        self.fresh_noise = torch.empty(shape, dtype=torch.float32, device="cpu", pin_memory=pinned)
+        self.noise = torch.empty(shape, dtype=torch.float32, device=world.device)
         self.actions = torch.zeros(len(state), 1, dtype=torch.int64, device=world.device)
         path = flow_path(world.sampler)
         self.levels = [float(t) for t in path.times.flip(0)]  # from pure noise to clean
-        self.times = [torch.full((len(state), 1), t, device=world.device) for t in self.levels]
-        self.values = torch.tensor(world.model.outcome.reward_values, device=world.device)
+        self.alphas = [float(a) for a in path.alphas.flip(0)]
+        self.times = [torch.full((len(state), 1), t, dtype=torch.float32, device=world.device) for t in self.levels]
+        self.values = torch.tensor(world.model.outcome.reward_values, dtype=torch.float32, device=world.device)
         self.drawn: Drawn | None = None
         self._places = [x.data_ptr() for x in _tensors(self.cache)]
 
@@ -61,12 +63,13 @@ class StaticStep:
         model, dtype, cache = self.world.model, self.world.dtype, self.cache
         x, led, recent = self.noise[:, None], torch.cat([cache.told, self.actions], 1), cache.recent.to(dtype)
         tokens: Tensor | None = None
-        for level, lower, times in zip(self.levels, self.levels[1:], self.times, strict=False):
+        for i, times in enumerate(self.times[:-1]):
             noisy = x.to(dtype)
             if tokens is None or not self.world.sampler.reuse:
                 tokens = model.think_cached(noisy, recent, times, led, cache.rings)
             clean = model.draw_cached(tokens, noisy, recent, times, led).float()
-            x = clean + lower / level * (x - clean)
+            keep = self.levels[i + 1] / self.levels[i]  # as in `run_levels`, to the bit
+            x = torch.add(keep * x, clean, alpha=self.alphas[i + 1] - keep * self.alphas[i])
         shown = model.scaler.decode(x[:, 0])
         seen = model.scaler.encode(shown)[:, None]
         fresh: list[tuple[Tensor, Tensor]] = []

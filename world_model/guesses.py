@@ -72,8 +72,15 @@ class Guesser:
             return Guess(None)
         if self.mode == "repeat" or self.policy is None:
             return Guess(state.last_actions.clamp(max=self.world.num_actions - 1))
-        actions = torch.as_tensor(self.policy(state.pictures), dtype=torch.int64, device=self.world.device)
-        return Guess(actions.reshape(len(state)).clamp(0, self.world.num_actions - 1))
+        actions = torch.as_tensor(self.policy(state.pictures), device=self.world.device)
+        last = self.world.num_actions - 1
+        if actions.shape != (len(state),) or actions.is_floating_point() or actions.dtype == torch.bool:
+            raise ValueError(f"the policy of set_policy() must return {len(state)} integers in [0, {last}], got "
+                             f"{actions.dtype} {list(actions.shape)}")
+        actions = actions.to(torch.int64)
+        if bool(((actions < 0) | (actions > last)).any()):
+            raise ValueError(f"the policy of set_policy() must return actions in [0, {last}], got {actions.tolist()}")
+        return Guess(actions)
 
 
 @dataclass

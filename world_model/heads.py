@@ -26,5 +26,5 @@ class OutcomeHead(nn.Module):
     def decide(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """The most likely reward [B, T] float32 and termination [B, T] bool."""
         reward_logits, termination_logits = self(tokens)
-        values = torch.tensor(self.reward_values, device=reward_logits.device)
+        values = torch.tensor(self.reward_values, dtype=torch.float32, device=reward_logits.device)
         return values[reward_logits.argmax(-1)], termination_logits > 0

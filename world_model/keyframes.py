@@ -67,7 +67,7 @@ def _draw_segment(world: "World", state: WorldState, actions: Tensor, path: Nois
     """Clean frames [B, L, H, W, 3] that L actions lead to, nothing committed. Passes: groups times steps."""
     steps, count = world.sampler.steps, actions.shape[1]
     x = with_noise(world, state, None, count)
-    levels = torch.full((count,), steps)
+    levels = torch.full((count,), steps, device="cpu")
     groups = key_groups(count)
     for g, group in enumerate(groups):
         sees = torch.zeros(count, dtype=torch.bool, device=world.device)

@@ -4,9 +4,11 @@ Noise depends on seed and frame number alone and a guess is drawn from a fork of
 frame that would have been drawn, and after a wrong one the state is what it was: nothing has to be undone.
 """
 
+import atexit
 import os
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable
 from queue import SimpleQueue
@@ -18,6 +20,18 @@ from .passes import Cancelled
 from .state import WorldState
 
 Draw = Callable[[WorldState, Guess, KeepOn], Ahead]
+_EXIT_S = 10.0  # that a process waits for one pass of a thread at most
+
+_alive: "weakref.WeakSet[LookAhead]" = weakref.WeakSet()
+
+
+@atexit.register
+def _end_threads() -> None:
+    """A thread that comes back from an operator of torch while the interpreter goes away would abort the process."""
+    workers = [look.abandon() for look in list(_alive)]
+    for worker in workers:
+        if worker is not None:
+            worker.thread.join(_EXIT_S)
 
 
 class _Worker:
@@ -50,6 +64,7 @@ class LookAhead:
         self.discarded = 0
         """frames drawn that nobody asked for"""
         self._start_afresh()
+        _alive.add(self)
 
     def begin(self, state: WorldState) -> None:
         """Guess what comes after `state`, which must not be stepped before `take` or `stop`."""
@@ -104,13 +119,15 @@ class LookAhead:
             if worker.thread is not threading.current_thread():
                 worker.thread.join()
 
-    def abandon(self) -> None:
+    def abandon(self) -> _Worker | None:
         """End the thread soon, waiting for nothing and taking no lock: may be called by the garbage collector."""
         self._epoch += 1
         worker = self._worker
         if worker is not None and self._pid == os.getpid():
             worker.closing = True
             worker.wake.put(None)
+            return worker
+        return None
 
     @property
     def guessing(self) -> bool:

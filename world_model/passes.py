@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .noise import batch_noise
-from .precision import own_precision
+from .precision import own_settings
 from .sampler import side_by_side
 from .state import WorldState
 
@@ -43,7 +43,7 @@ class Passes:
         self.served = world.serve(state.cache, self.known)
         self.tokens: Tensor | None = None
 
-    @own_precision
+    @own_settings
     def __call__(self, live: Tensor, times: Tensor, first: int) -> Tensor:
         """Clean estimates like `live` [B, F, H, W, 3], at `times` [F]; frames before `first` have been committed."""
         if self.keep_on is not None and not self.keep_on():

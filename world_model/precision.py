@@ -21,16 +21,17 @@ def choose_dtype(device: str | torch.device, precision: str) -> torch.dtype:
     return torch.bfloat16 if fast else torch.float32
 
 
-def own_precision(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A method of something with a `device`, out of reach of an autocast around its caller.
+def own_settings(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A method of something with a `device`, out of reach of an autocast or a default device around its caller.
 
-    What is drawn must not depend on who calls, and a thread that draws ahead has no autocast.
+    What is drawn must not depend on who calls, and a thread that draws ahead has neither.
     """
     @wraps(function)
     def run(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if not torch.is_autocast_enabled(self.device.type):
+        cast, elsewhere = torch.is_autocast_enabled(self.device.type), torch.get_default_device().type != "cpu"
+        if not cast and not elsewhere:
             return function(self, *args, **kwargs)
-        with torch.autocast(self.device.type, enabled=False):
+        with torch.autocast(self.device.type, enabled=False), torch.device("cpu"):
             return function(self, *args, **kwargs)
 
     return run

@@ -14,7 +14,7 @@ from .model import WorldModel
 from .passes import Passes, with_noise
 from .plan_config import PlanConfig
 from .plans import live_levels
-from .precision import own_precision
+from .precision import own_settings
 from .sampler import SamplerConfig, flow_path, level_times, run_levels
 from .scripted import begun, roll_out
 from .served import ServedModel, ServedStep, can_serve
@@ -45,7 +45,7 @@ class World:
         self.hash = hash
         self.device = model.tokenizer.place.device
         self.dtype = model.tokenizer.place.dtype
-        self._served: ServedModel | None = None
+        self._served: list[ServedModel] = []  # one at most; worlds that share weights share it
 
     @property
     def observation_shape(self) -> tuple[int, int, int]:
@@ -73,7 +73,11 @@ class World:
         sampler = SamplerConfig(steps=own.steps if steps is None else steps,
                                 shift=own.shift if shift is None else shift,
                                 reuse=own.reuse if reuse is None else reuse)
-        return self if sampler == own else World(self.model, sampler, self.card, self.contexts, self.hash)
+        if sampler == own:
+            return self
+        other = World(self.model, sampler, self.card, self.contexts, self.hash)
+        other._served = self._served
+        return other
 
     def start(self, frames: np.ndarray, actions: np.ndarray, seed: int, pictures: int = 1) -> WorldState:
         """Commit real frames as the past of one rollout.
@@ -102,6 +106,7 @@ class World:
         frames, rewards, terminated = self.step_batch(state, np.array([action]))
         return frames[0], float(rewards[0]), bool(terminated[0])
 
+    @own_settings
     @torch.inference_mode()
     def start_batch(self, frames: np.ndarray, actions: np.ndarray, seeds: list[int], pictures: int = 1) -> WorldState:
         """`start` for B rollouts: frames [B, k, H, W, 3], actions [B, k - 1], B seeds."""
@@ -132,6 +137,7 @@ class World:
         drawn = self.step_tensors(state, chosen.to(self.device))
         return drawn.frames.cpu().numpy(), drawn.rewards.cpu().numpy(), drawn.terminated.cpu().numpy()
 
+    @own_settings
     @torch.inference_mode()
     def step_tensors(self, state: WorldState, actions: Tensor, stagger: int | None = None,
                      keep_on: Callable[[], bool] | None = None) -> Drawn:
@@ -177,7 +183,7 @@ class World:
         x = run_levels(levels, flow_path(self.sampler), x, passes, finish)
         return done[0], x[:, 1:]
 
-    @own_precision
+    @own_settings
     def commit_drawn(self, state: WorldState, clean: Tensor, actions: Tensor,
                      served: ServedStep | None = None) -> Drawn:
         """Commit the next frame, [B, H, W, 3] in model units, as it is shown, in uint8. actions int64 [B, 1].
@@ -204,13 +210,22 @@ class World:
             ValueError: if the actions do not fit, or the plan cannot be.
             StateError: if the state is of another world or number format.
         """
+        return roll_out(self, state, self.checked_script(state, actions), plan or PlanConfig())
+
+    def checked_script(self, state: WorldState, actions: np.ndarray) -> Tensor:
+        """Actions of a script for `state`, int64 [B, n] on the device of this world.
+
+        Raises:
+            ValueError: if they are not integers [B, n] in [0, num_actions).
+            StateError: if the state is of another world or number format.
+        """
         self.check_state(state)
         actions = np.asarray(actions)
         if actions.ndim != 2 or len(actions) != len(state):
             raise ValueError(f"actions must be integers [{len(state)}, n], got {list(actions.shape)}")
         if actions.size:
             self._check_actions(actions.reshape(-1), actions.size)
-        return roll_out(self, state, torch.from_numpy(actions.astype(np.int64)).to(self.device), plan or PlanConfig())
+        return torch.from_numpy(actions.astype(np.int64)).to(self.device)
 
     def check_state(self, state: WorldState) -> None:
         """Whether this world can step a state.
@@ -225,6 +240,7 @@ class World:
             raise StateError(f"this world is {_named(*mine)}, the state is of {_named(*its)}; "
                              f"load the world that it was made with")
 
+    @own_settings
     @torch.inference_mode()
     def take_off(self, state: WorldState, stagger: int | None = None,
                  keep_on: Callable[[], bool] | None = None) -> None:
@@ -238,7 +254,7 @@ class World:
         if stagger == steps:
             state.flight = None
         elif known is None or (known.steps, known.stagger) != (steps, stagger):
-            unknown = torch.full((len(state), 1), self.model.null_action, device=self.device)
+            unknown = torch.full((len(state), 1), self.model.null_action, dtype=torch.int64, device=self.device)
             passes = Passes(self, state, unknown, keep_on=keep_on)
             state.flight = Flight(begun(self, state, -(-steps // stagger) - 1, stagger, passes), steps, stagger)
 
@@ -246,12 +262,12 @@ class World:
         """Passes after the past in `cache`; None where the plain ones of the model have to do. See `ServedStep`."""
         if not can_serve(self.model):
             return None
-        if self._served is None:
-            self._served = ServedModel(self.model)
-        return ServedStep(self._served, cache.recent, actions, cache.rings, level_times(self.sampler).tolist(),
+        if not self._served:
+            self._served.append(ServedModel(self.model))
+        return ServedStep(self._served[0], cache.recent, actions, cache.rings, level_times(self.sampler).tolist(),
                           self.sampler.reuse)
 
-    @own_precision
+    @own_settings
     def commit(self, state: WorldState, x: Tensor, actions: Tensor, shown: Tensor,
                served: ServedStep | None = None) -> Tensor:
         """Run clean frames [B, n, H, W, 3] at level 0 and store their keys. Returns their tokens [B, n, N, D]."""
@@ -262,7 +278,7 @@ class World:
             tokens = served.think(x, [0.0] * x.shape[1], fresh)
         else:
             tokens = self.model.think_cached(x.to(self.dtype), cache.recent.to(self.dtype), torch.zeros(
-                actions.shape, device=self.device), known, cache.rings, fresh)
+                actions.shape, dtype=torch.float32, device=self.device), known, cache.rings, fresh)
         cache.append(fresh, x, actions, shown)
         state.frames = [n + x.shape[1] for n in state.frames]
         return tokens

@@ -42,7 +42,7 @@ def shift_time(u: Tensor, shift: float) -> Tensor:
 
 def level_times(config: SamplerConfig) -> Tensor:
     """Noise time of every integer level: float32 [steps + 1], 0 at level 0 and 1 at level `steps`."""
-    return shift_time(torch.linspace(0, 1, config.steps + 1), config.shift)
+    return shift_time(torch.linspace(0, 1, config.steps + 1, dtype=torch.float32, device="cpu"), config.shift)
 
 
 @dataclass
@@ -111,7 +111,7 @@ def run_levels(
     for now, then in pairwise(levels):
         moved = np.flatnonzero(then < now).tolist()
         first, last = moved[0], moved[-1] + 1
-        times = path.times[torch.as_tensor(now[first:last])]
+        times = path.times[torch.from_numpy(now[first:last])]
         clean = denoise(side_by_side(frames[first:last]), times, first)
         for i in moved:
             alpha, sigma = float(path.alphas[now[i]]), float(path.sigmas[now[i]])

@@ -71,7 +71,7 @@ class ServedModel:
     def _level(self, level: float) -> Tensor:
         """Embedding [C] of a level, made once."""
         if level not in self.levels:
-            self.levels[level] = self.conditioning.embed_levels(torch.tensor([level]))[0]
+            self.levels[level] = self.conditioning.embed_levels(torch.tensor([level], dtype=torch.float32))[0]
         return self.levels[level]
 
 

@@ -69,12 +69,14 @@ def _modulated(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
 
 
 def steady_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """`F.linear` of [B, ..., K] whose bits for a rollout do not depend on B.
+    """`F.linear` of B rollouts' pictures, [B, ..., rows, K]: same bits for every B and number of threads.
 
-    On a CPU how a long sum is cut depends on the number of rows, and few rows of float32 take another way: those are
-    made rollout by rollout. (Seen on processors with AMX, not promised: a test compares whole steps there.)
+    On a CPU how a long sum is cut depends on the number of rows and threads, and few rows of float32 take another way:
+    those are made picture by picture. (Seen for bfloat16 on processors with AMX, not promised: tests compare whole
+    steps there.)
     """
     many = x.dtype == torch.bfloat16 or x[0].numel() >= 16 * x.shape[-1]
-    if len(x) == 1 or (many and x.shape[-1] <= 256):
+    pictures = x.flatten(0, -3)
+    if len(pictures) == 1 or (many and x.shape[-1] <= 256):
         return F.linear(x, weight, bias)
-    return torch.stack([F.linear(row, weight, bias) for row in x])
+    return torch.stack([F.linear(picture, weight, bias) for picture in pictures]).unflatten(0, x.shape[:-2])

@@ -109,11 +109,17 @@ class ServedCompetition:
         claims = torch.addmm(self.claim_bias * sharpness, self.claim * sharpness, places.t())
         beside_best = claims.sub_(claims.amax(1, keepdim=True)).exp_()
         total = beside_best.sum(1, keepdim=True)
-        won = (beside_best @ places) / total
+        won = _over_rows(beside_best, places, seen.shape[1]) / total
         telling = self.tell_share / total + self.tell_beside
         told = torch.addmm(x.permute(0, 2, 3, 1).flatten(0, 2), beside_best.t(), telling)
         told += torch.addmv(self.tell_bias, self.announce, won.flatten())
         return told.view(seen.shape).permute(0, 3, 1, 2)
+
+
+def _over_rows(shares: Tensor, places: Tensor, rows: int) -> Tensor:
+    """[K, N] @ [N, C], so many equal parts of N each by itself: how one long sum is cut depends on threads."""
+    parts = torch.bmm(shares.unflatten(1, (rows, -1)).transpose(0, 1), places.unflatten(0, (rows, -1)))
+    return parts.sum(0)
 
 
 def _kernel(weight: Tensor) -> Tensor:

@@ -103,6 +103,15 @@ class WorldState:
         """One copy: stepping one does not touch the other."""
         return self.fork()[0]
 
+    def __copy__(self) -> "WorldState":
+        return self.clone()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "WorldState":
+        return self.clone()
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a WorldState cannot be pickled: save(path) it, and WorldState.load(path, world) it elsewhere")
+
     def keeping(self, pictures: int) -> "WorldState":
         """A fork that keeps so many last pictures; where there were fewer the oldest stands for those before it."""
         other = self.clone()
@@ -166,7 +175,11 @@ class WorldState:
         return whole
 
     def save(self, path: str | Path) -> None:
-        """Write the state to one file, complete or not at all. See `load`."""
+        """Write the state to one file, complete or not at all. See `load`.
+
+        Raises:
+            StateError: if `path` is a folder, or lies in none.
+        """
         from .state_file import save_state
 
         save_state(self, path)
