@@ -178,7 +178,8 @@ class WorldState:
         """Write the state to one file, complete or not at all. See `load`.
 
         Raises:
-            StateError: if `path` is a folder, or lies in none.
+            StateError: if `path` lies in no folder that exists.
+            OSError: if it cannot be written there, or is a folder. Nothing is left behind.
         """
         from .state_file import save_state
 

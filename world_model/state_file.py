@@ -26,10 +26,11 @@ def save_state(state: WorldState, path: str | Path) -> None:
     """Write `state` to `path`, complete or not at all, also when others save to it at the same time; the last stays.
 
     Raises:
-        StateError: if `path` is a folder, or lies in none.
+        StateError: if `path` lies in no folder that exists.
+        OSError: if it cannot be written there, or is a folder. Nothing is left behind.
     """
     path = Path(path)
-    if not path.parent.is_dir() or path.is_dir():
+    if not path.parent.is_dir():
         raise StateError(f"expected the path of a file in a folder that exists, got {path}")
     tensors = {name: x.detach().cpu().contiguous() for name, x in _tensors(state.cache).items()}
     if state.flight:
