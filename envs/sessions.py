@@ -33,7 +33,7 @@ def keyboard(env: WorldEnv) -> Choose:
 
 
 def script(env: WorldEnv, seed: int) -> Choose:
-    """Chooses as the scripted Pong player, or random held actions where there is no script for the game."""
+    """Chooses as the game's scripted player, or random held actions where there is none."""
     behaviour = _behaviour(env)
     rng = np.random.default_rng(seed)
     behaviour.reset(rng)
@@ -109,7 +109,7 @@ def play_scripted(
 
 
 def _behaviour(env: WorldEnv) -> Behaviour:
-    """Pong's scripted player where the world's pictures and actions are the ones it reads, else held random actions."""
+    """The game's scripted player where the world's pictures and actions are the ones it reads, else held random ones."""
     mixture = behaviour_for(env.world.card["game"]["id"], env.world.action_meanings, env.world.observation_shape)
     return mixture.part("scripted") if "scripted" in mixture.names else HeldRandom(env.world.num_actions)
 

@@ -1,12 +1,13 @@
 """Who plays while a game is recorded: small policies and how they take turns."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
-from .games import PONG
+from .breakout_player import BreakoutPlayer
+from .games import BREAKOUT, PONG
 from .pong_player import FRAME_SHAPE, PongPlayer
 
 
@@ -137,11 +138,15 @@ class Mixture:
         return self._behaviours[self.actor].act(observation, rng)
 
 
+_PLAYERS: dict[tuple[str, int], Callable[[], Behaviour]] = {(PONG, 6): PongPlayer, (BREAKOUT, 4): BreakoutPlayer}
+"""by game and number of actions"""
+
+
 def behaviour_for(env_id: str, action_meanings: Sequence[str], frame_shape: Sequence[int] = FRAME_SHAPE) -> Mixture:
     """The mixture that records a game.
 
-    Pong gets 30% held random actions, 25% a scripted player and 45% that player with noise; any other
-    game gets held random actions of several lengths.
+    Pong and Breakout get 30% held random actions, 25% a scripted player and 45% that player with noise; any
+    other game gets held random actions of several lengths.
 
     Args:
         env_id: a Gymnasium id.
@@ -149,13 +154,14 @@ def behaviour_for(env_id: str, action_meanings: Sequence[str], frame_shape: Sequ
         frame_shape: shape of the observations, [H, W, 3].
     """
     n = len(action_meanings)
-    if env_id == PONG and n == 6 and tuple(frame_shape) == FRAME_SHAPE:
+    if (env_id, n) in _PLAYERS and tuple(frame_shape) == FRAME_SHAPE:
+        player = _PLAYERS[env_id, n]
         return Mixture({
             "held-random": (HeldRandom(n), 0.30),
-            "scripted": (PongPlayer(), 0.25),
-            "noisy-0.1": (Noisy(PongPlayer(), 0.1, n), 0.15),
-            "noisy-0.3": (Noisy(PongPlayer(), 0.3, n), 0.15),
-            "noisy-0.6": (Noisy(PongPlayer(), 0.6, n), 0.15),
+            "scripted": (player(), 0.25),
+            "noisy-0.1": (Noisy(player(), 0.1, n), 0.15),
+            "noisy-0.3": (Noisy(player(), 0.3, n), 0.15),
+            "noisy-0.6": (Noisy(player(), 0.6, n), 0.15),
         })  # fmt: skip
     return Mixture({
         "held-random": (HeldRandom(n), 0.5),

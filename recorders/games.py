@@ -15,9 +15,10 @@ from .preprocess import FrameConfig, PreprocessFrames, is_picture
 from .software import versions
 from .spaces import space_card
 
-PONG = "ALE/Pong-v5"
+PONG, BREAKOUT = "ALE/Pong-v5", "ALE/Breakout-v5"
 _PONG_KEYS = {"up": 2, "w": 2, "down": 3, "s": 3, "space": 1,
               "up+space": 4, "w+space": 4, "down+space": 5, "s+space": 5}  # fmt: skip
+_BREAKOUT_KEYS = {"right": 2, "d": 2, "left": 3, "a": 3, "space": 1}
 
 
 class MissingGame(RuntimeError):
@@ -53,6 +54,8 @@ def game_for(id: str) -> GameConfig:
     """
     if id == PONG:
         return GameConfig(keys=dict(_PONG_KEYS))
+    if id == BREAKOUT:  # bricks lie on whole pixels
+        return GameConfig(id=id, keys=dict(_BREAKOUT_KEYS), frame=FrameConfig(crop=[1, 209, 0, 160]))
     if id.startswith("ALE/"):
         return GameConfig(id=id, frame=FrameConfig(size=[104, 80], crop=None))
     return GameConfig(id=id, kwargs={}, frame=FrameConfig(size=[64, 64], crop=None), fps=30.0)

@@ -326,7 +326,7 @@ def test_stepping_and_rendering_before_a_reset_are_refused(small_world):
         ({"num_envs": 0}, "num_envs must be an integer of at least 1, got 0"),
         ({"num_envs": 2.0}, "num_envs must be"),
         ({"autoreset_mode": "Later"}, r"one of \['NextStep', 'SameStep', 'Disabled'\], got 'Later'"),
-        ({"max_episode_steps": 0}, "max_episode_steps must be None, or -1, for no limit, or an integer of at least 1, got 0"),
+        ({"max_episode_steps": 0}, "max_episode_steps must be None, .* or an integer of at least 1, got 0"),
         ({"render_mode": "human"}, "render_mode must be None or one of"),
         ({"passes": 0}, "passes must be None or an integer of at least 1, got 0"),
         ({"dtype": "fp8"}, "fp8"),

@@ -66,7 +66,7 @@ class PongObjects:
         Raises:
             ValueError: if frames are of another shape or dtype.
         """
-        found = _in_chunks(_read_chunk, frames)
+        found = in_chunks(_read_chunk, frames)
         return cls(**{field.name: found[field.name] for field in fields(cls)})
 
 
@@ -86,19 +86,20 @@ def valid_picture(frames: np.ndarray) -> np.ndarray:
     Raises:
         ValueError: if frames are of another shape or dtype.
     """
-    return _in_chunks(_judge_chunk, frames)["valid"]
+    return in_chunks(_judge_chunk, frames)["valid"]
 
 
-def _in_chunks(read: Callable[[np.ndarray], dict[str, np.ndarray]], frames: np.ndarray) -> dict[str, np.ndarray]:
+def in_chunks(read: Callable[[np.ndarray], dict[str, np.ndarray]], frames: np.ndarray) -> dict[str, np.ndarray]:
     """Apply `read` to a few hundred pictures at a time, to bound memory."""
     if frames.dtype != np.uint8 or frames.shape[-3:] != FRAME_SHAPE or frames.ndim not in (3, 4):
         raise ValueError(
-            f"Pong's objects are read from uint8 [..., {', '.join(map(str, FRAME_SHAPE))}], "
+            f"Objects are read from uint8 [..., {', '.join(map(str, FRAME_SHAPE))}], "
             f"got {frames.dtype} {list(frames.shape)}"
         )
     batch = frames.reshape(-1, *FRAME_SHAPE)
     parts = [read(batch[i : i + _CHUNK]) for i in range(0, max(len(batch), 1), _CHUNK)]
-    return {name: np.concatenate([part[name] for part in parts]).reshape(frames.shape[:-3]) for name in parts[0]}
+    found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return {name: x.reshape(frames.shape[:-3] + x.shape[1:]) for name, x in found.items()}
 
 
 def _read_chunk(frames: np.ndarray) -> dict[str, np.ndarray]:
@@ -121,7 +122,7 @@ def _judge_chunk(frames: np.ndarray) -> dict[str, np.ndarray]:
     one_ball_at_most = (core <= 3.5) & (mass - core < _BALL_MASS) & (rest < _BALL_MASS)
     opponent_is_hidden = opponent.max(1) < _PADDLE_SHARE
     paddles = _is_paddle(own) & (_is_paddle(opponent) | opponent_is_hidden)
-    background = _near(frames[:, _FIELD], _BACKGROUND).mean((1, 2)) > 0.985
+    background = near(frames[:, _FIELD], _BACKGROUND).mean((1, 2)) > 0.985
     return {"valid": _has_walls(frames) & background & paddles & one_ball_at_most & _has_score(frames)}
 
 
@@ -192,18 +193,18 @@ def _is_paddle(shares: np.ndarray) -> np.ndarray:
 
 def _has_walls(frames: np.ndarray) -> np.ndarray:
     """Bool [N]: at least 97% of the pixels of each wall are white."""
-    walls = [_near(frames[:, rows], _WHITE).mean((1, 2)) for rows in (_TOP_WALL, _BOTTOM_WALL)]
+    walls = [near(frames[:, rows], _WHITE).mean((1, 2)) for rows in (_TOP_WALL, _BOTTOM_WALL)]
     return (walls[0] >= 0.97) & (walls[1] >= 0.97)
 
 
 def _has_score(frames: np.ndarray) -> np.ndarray:
     """Bool [N]: something stands out on both sides above the field, neither too little nor too much for digits."""
-    drawn = ~_near(frames[:, _SCORE], _BACKGROUND)
+    drawn = ~near(frames[:, _SCORE], _BACKGROUND)
     left, right = drawn[:, :, :40].sum((1, 2)), drawn[:, :, 40:].sum((1, 2))
     return (np.minimum(left, right) >= 12) & (np.maximum(left, right) <= 120)
 
 
-def _near(pixels: np.ndarray, colour: np.ndarray, tolerance: int = 30) -> np.ndarray:
+def near(pixels: np.ndarray, colour: np.ndarray, tolerance: int = 30) -> np.ndarray:
     """Whether all three channels of [..., 3] pixels are within `tolerance` of a colour."""
     distance = np.abs(pixels.astype(np.int16) - colour.astype(np.int16))
     return np.asarray((distance <= tolerance).all(-1))
