@@ -109,7 +109,7 @@ def play_scripted(
 
 
 def _behaviour(env: WorldEnv) -> Behaviour:
-    """The game's scripted player where the world's pictures and actions are the ones it reads, else held random ones."""
+    """The game's scripted player where it reads the world's pictures and actions, else held random actions."""
     mixture = behaviour_for(env.world.card["game"]["id"], env.world.action_meanings, env.world.observation_shape)
     return mixture.part("scripted") if "scripted" in mixture.names else HeldRandom(env.world.num_actions)
 
