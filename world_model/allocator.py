@@ -2,7 +2,8 @@
 
 With glibc's defaults every large tensor is mapped and unmapped anew and its pages fault in one by one: a
 training step took 6 s, with these settings 1 s (measured on two cores). One arena serves all threads: each thread's own
-keeps what it once needed, and memory grows where environments are forked and stepped (`benchmarks.soak`). mallopt(3) sets all of this at run time.
+keeps what it once needed, and memory grows where environments are forked and stepped (`benchmarks.soak`).
+mallopt(3) sets all of this at run time.
 """
 
 import ctypes
