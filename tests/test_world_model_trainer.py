@@ -35,9 +35,9 @@ def test_an_undecided_frame_holds_what_was_expected(data: Path, tmp_path: Path, 
     x = torch.randn(4, 6, 8, 12, 3)
     expected, noise = torch.randn(2, 4, 5, 8, 12, 3)
     generator = torch.Generator().manual_seed(0)
-    clean = run._noisy(x, expected, noise, torch.zeros(4, 5), generator)
+    clean = run.objective._noisy(x, expected, noise, torch.zeros(4, 5), generator)
     assert clean.equal(expected if share else x[:, 1:])
-    assert run._noisy(x, expected, noise, torch.ones(4, 5), generator).allclose(noise, atol=1e-6)
+    assert run.objective._noisy(x, expected, noise, torch.ones(4, 5), generator).allclose(noise, atol=1e-6)
 
 
 def test_nothing_is_learned_from_a_past_gone_astray(data: Path, tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_pairing_and_undecided_frames_reach_the_loss(data: Path, tmp_path: Path)
         with torch.no_grad():
             for parameter in run.model.parameters():  # new ones do not look at the noisy frame
                 parameter.copy_(torch.randn_like(parameter) * 0.1)
-        return float(run._nearby_loss(torch.Generator().manual_seed(0)).detach())
+        return float(run.objective._nearby_loss(torch.Generator().manual_seed(0), 0).detach())
 
     plain = loss("plain", noise_draws=1, undecided_share=0.0)
     assert loss("again", noise_draws=1, undecided_share=0.0) == plain
