@@ -1,6 +1,6 @@
 """Training clips cut from a recording: frames with the action that leads to each, and what it brought."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -25,6 +25,10 @@ class Clips:
     """float32 [B, T+1]: 1 where that step ended the episode"""
     rows: np.ndarray
     """int64 [B, T+1]: of the recording"""
+
+    def after_first(self) -> "Clips":
+        """The same clips from their second frames on."""
+        return Clips(*(getattr(self, field.name)[:, 1:] for field in fields(self)))
 
 
 class ClipSource:

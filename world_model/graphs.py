@@ -62,20 +62,25 @@ class StaticStep:
         """Draw and commit what was loaded. On the device alone."""
         model, dtype, cache = self.world.model, self.world.dtype, self.cache
         x, led, recent = self.noise[:, None], torch.cat([cache.told, self.actions], 1), cache.recent.to(dtype)
-        tokens: Tensor | None = None
+        guidance = self.world.sampler.guidance
+        unknown = torch.full_like(self.actions, model.null_action)
+        told = [led] if guidance == 1 else [led, torch.cat([cache.told, unknown], 1)]
+        tokens: list[Tensor] = []
         for i, times in enumerate(self.times[:-1]):
             noisy = x.to(dtype)
-            if tokens is None or not self.world.sampler.reuse:
-                tokens = model.think_cached(noisy, recent, times, led, cache.rings)
-            clean = model.draw_cached(tokens, noisy, recent, times, led).float()
+            if not tokens or not self.world.sampler.reuse:
+                tokens = [model.think_cached(noisy, recent, times, known, cache.rings) for known in told]
+            drawn = [model.draw_cached(thought, noisy, recent, times, known).float()
+                     for thought, known in zip(tokens, told, strict=True)]
+            clean = drawn[0] if guidance == 1 else torch.lerp(drawn[1], drawn[0], guidance)
             keep = self.levels[i + 1] / self.levels[i]  # as in `run_levels`, to the bit
             x = torch.add(keep * x, clean, alpha=self.alphas[i + 1] - keep * self.alphas[i])
         shown = model.scaler.decode(x[:, 0])
         seen = model.scaler.encode(shown)[:, None]
         fresh: list[tuple[Tensor, Tensor]] = []
-        tokens = model.think_cached(seen.to(dtype), recent, self.times[-1], led, cache.rings, fresh)
+        committed = model.think_cached(seen.to(dtype), recent, self.times[-1], led, cache.rings, fresh)
         cache.append(fresh, seen, self.actions, shown[:, None])
-        reward_logits, end_logits = model.outcome(tokens)
+        reward_logits, end_logits = model.outcome(committed)
         return Drawn(shown, self.values[reward_logits[:, 0].argmax(-1)], end_logits[:, 0] > 0)
 
     def step(self, actions: Tensor) -> Drawn:

@@ -6,9 +6,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from .action_dropout import drop_actions
 from .clips import Clips, ClipSource
 from .coupling import couple
 from .difficulty import Difficulty
+from .error_bank import ErrorBank
 from .ghosts import haunt, haunt_past
 from .levels import LevelSampler
 from .losses import motion_weight, outcome_loss, picture_loss, rarity_weight
@@ -31,7 +33,14 @@ class Objective(nn.Module):
         self.model, self.source, self.config, self.served = model, source, config, served
         self.device = model.scaler.mean.device
         self.levels = LevelSampler(config.levels, served)
+        size = model.config.height, model.config.width
+        self.bank = ErrorBank(config.errors, *size).to(self.device) if config.errors.size else None
         self.register_buffer("places", rarity_weight(source.spread.to(self.device), config.loss), persistent=False)
+
+    @property
+    def _expects(self) -> bool:
+        """Whether what the past alone lets expect is of use."""
+        return self.config.noise_draws > 1 or self.config.undecided_share > 0
 
     def forward(self, step: int) -> tuple[Tensor, dict[str, Any]]:
         """The loss of step number `step`, the same whenever it is asked for, and what to log."""
@@ -44,6 +53,10 @@ class Objective(nn.Module):
         record["nearby"] = self._nearby_loss(generator, step)
         return record["loss"] + record["nearby"], record
 
+    def memory(self) -> dict[str, Tensor]:
+        """What it remembers between steps, to be saved with the run and copied back into."""
+        return {} if self.bank is None else dict(self.bank.named_buffers())
+
     def _losses(self, mode: str, clips: Clips, generator: torch.Generator, step: int) -> dict[str, Any]:
         x = self.model.scaler.encode(clips.frames.to(self.device))
         times = self.levels.times(mode, len(x), x.shape[1] - 1, generator).to(self.device)
@@ -53,29 +66,59 @@ class Objective(nn.Module):
         noisy = self._noisy(x, x[:, 1:], noise, times, generator)
         first = torch.zeros_like(times[:, :1])
         estimate, _ = self.model(torch.cat([x[:, :1], noisy], 1), torch.cat([first, times], 1),
-                                 clips.actions.to(self.device))
+                                 self._told(clips.actions, generator))
         errors = picture_loss(estimate[:, 1:], x[:, 1:], self._weight(x, x[:, :-1]), times, self.config.loss)
         picture = errors.sum() / (times > 0).sum().clamp(min=1)
         return {"loss": picture, "picture": picture} | _by_level(errors, times)
 
     def _teacher_losses(self, clips: Clips, x: Tensor, times: Tensor, noise: Tensor,
                         generator: torch.Generator, step: int) -> dict[str, Any]:
-        """Every frame from the clean frames before it, real or drawn; where those have left the real course, nothing.
+        """Every frame from the clean frames before it, real or drawn, and then perhaps from those just drawn.
+
+        Chain-of-forward (Epona, arXiv:2506.24113): what one pass estimated, of whatever noise, is the past of the next,
+        a frame shorter. Its passes share one update; Epona makes one for each.
+        """
+        past, depth = self._past(x, clips, generator, step)
+        record, estimate = self._teacher_pass(clips, x, past, times, noise, generator)
+        if self.config.chain > 1 and float(torch.rand((), generator=generator)) < self.config.chain_share:
+            losses = [record["loss"]]
+            for _ in range(1, min(self.config.chain, x.shape[1] - 1)):
+                clips, x = clips.after_first(), x[:, 1:]
+                past = self.model.scaler.quantise(estimate[:, :-1].detach())
+                times = self.levels.times("teacher", len(past), past.shape[1], generator).to(self.device)
+                noise = torch.randn(past.shape, generator=generator).to(self.device)
+                later, estimate = self._teacher_pass(clips, x, past, times, noise, generator)
+                losses.append(later["loss"])
+            record |= {"loss": torch.stack(losses).mean(), "chained": losses[-1]}
+        return record | {"depth": depth}
+
+    def _teacher_pass(self, clips: Clips, x: Tensor, past: Tensor, times: Tensor, noise: Tensor,
+                      generator: torch.Generator) -> tuple[dict[str, Any], Tensor]:
+        """One pass over clips x [B, T+1, H, W, 3] with frames 0..T-1 as in `past`, if not astray.
 
         A drawn past in which the ball flew elsewhere says nothing of the recording's next frame, or of its rewards.
+
+        Returns:
+            what to log, and the estimates of frames 1..T.
         """
-        actions, rewards, terminated = (v.to(self.device) for v in (clips.actions, clips.rewards, clips.terminated))
-        past, depth = self._past(x, clips, generator, step)
+        rewards, terminated = clips.rewards.to(self.device), clips.terminated.to(self.device)
+        actions = self._told(clips.actions, generator)
         astray = (past - x[:, :-1]).square().mean((-1, -2, -3)) > self.config.astray
         past = haunt_past(past, self.config.ghost_share, generator)
-        context = self._roughen(past, generator)
-        with torch.no_grad():
-            expected = self.model.forward_teacher(context, 0 * noise, torch.ones_like(times), actions)[0]
-        noise = couple(noise, x[:, 1:], expected, self.config.noise_draws, generator)
-        noisy = self._noisy(x, expected, noise, times, generator)
+        disturbed = self.bank is not None and float(torch.rand((), generator=generator)) >= self.config.errors.clean
+        context = self._roughen(past, generator, disturbed)
+        expected = x[:, 1:]
+        if self._expects:
+            with torch.no_grad():
+                expected = self.model.forward_teacher(context, 0 * noise, torch.ones_like(times), actions)[0]
+            noise = couple(noise, x[:, 1:], expected, self.config.noise_draws, generator)
+        noisy = self._noisy(x, expected, noise, times, generator, disturbed)
         estimate, tokens = self.model.forward_teacher(context, noisy, times, actions)
+        if self.bank is not None:
+            self.bank.remember((estimate - x[:, 1:]).detach(), times * ~astray, generator)
         weight, times = self._weight(x, past), times * ~astray
-        errors = picture_loss(estimate, x[:, 1:], weight, times, self.config.loss)
+        errors = picture_loss(estimate, self._target(x, context, noisy, times, actions), weight, times,
+                              self.config.loss)
         history, count = self.model.config.history, past.shape[1]
         self._remember(self.source.difficulty, clips.rows[:, 1 + history:], errors[:, history:], times[:, history:])
         known = ~astray[:, 1:]
@@ -84,7 +127,16 @@ class Objective(nn.Module):
                                terminated[:, 1:count][known])
         picture = errors.sum() / (times > 0).sum().clamp(min=1)
         return {"loss": picture + self.config.loss.outcome * outcome, "picture": picture, "outcome": outcome,
-                "depth": depth, "astray": astray.float().mean()} | _by_level(errors, times)
+                "astray": astray.float().mean()} | _by_level(errors, times), estimate
+
+    def _target(self, x: Tensor, context: Tensor, noisy: Tensor, times: Tensor, actions: Tensor) -> Tensor:
+        """What estimates of frames 1..T of clips x [B, T+1, H, W, 3] should be: the frames."""
+        return x[:, 1:]
+
+    def _told(self, actions: Tensor, generator: torch.Generator) -> Tensor:
+        """Actions [B, T+1] of clips as far as the network is told them."""
+        return drop_actions(actions.to(self.device), self.model.null_action, self.config.action_dropout,
+                            self.config.action_cut, generator)
 
     def _nearby_loss(self, generator: torch.Generator, step: int) -> Tensor:
         """Picture loss of single frames that the decoder draws alone: far cheaper than clips, and mostly enough."""
@@ -96,16 +148,19 @@ class Objective(nn.Module):
         noise = torch.randn(x[:, -1:].shape, generator=generator).to(self.device)
         past = haunt_past(x[:, :-1], self.config.ghost_share, generator)
         before = self._roughen(past, generator)[:, -history:] if history else x[:, :0]
-        with torch.no_grad():
-            expected = self.model.forward_nearby(0 * noise, before, torch.ones_like(times), actions)
-        noise = couple(noise, x[:, -1:], expected, self.config.noise_draws, generator)
+        expected = x[:, -1:]
+        if self._expects:
+            with torch.no_grad():
+                expected = self.model.forward_nearby(0 * noise, before, torch.ones_like(times), actions)
+            noise = couple(noise, x[:, -1:], expected, self.config.noise_draws, generator)
         noisy = self._noisy(x, expected, noise, times, generator)
         estimate = self.model.forward_nearby(noisy, before, times, actions)
         errors = picture_loss(estimate, x[:, -1:], self._weight(x[:, -2:], past[:, -1:]), times, self.config.loss)
         self._remember(self.source.nearby, clips.rows[:, -1:], errors, times)
         return errors.mean()
 
-    def _noisy(self, x: Tensor, expected: Tensor, noise: Tensor, times: Tensor, generator: torch.Generator) -> Tensor:
+    def _noisy(self, x: Tensor, expected: Tensor, noise: Tensor, times: Tensor, generator: torch.Generator,
+               disturbed: bool = False) -> Tensor:
         """The last frames of clips x [B, T+1, H, W, 3], or what was expected of them, mixed with noise [B, F, H, W, 3].
 
         A sampler's first pass leaves behind what was expected, several pale things where there will be one. From then
@@ -114,6 +169,9 @@ class Objective(nn.Module):
         frames = haunt(x[:, -noise.shape[1]:], x, self.config.ghost_share, generator)
         undecided = torch.rand(noise.shape[:2], generator=generator) < self.config.undecided_share
         undecided = undecided.to(x.device)[..., None, None, None]
+        if disturbed and self.bank is not None:
+            frames = self.bank.disturb_frames(frames, times, generator)
+            noise = self.bank.disturb_noise(noise, times, generator)
         return torch.lerp(torch.where(undecided, expected.to(x.dtype), frames), noise, times[..., None, None, None])
 
     def _weight(self, x: Tensor, past: Tensor) -> Tensor:
@@ -144,8 +202,10 @@ class Objective(nn.Module):
         depth = 1 + int(how_far * self.config.own_depth)
         return own_past(self.model, x[:, :-1], clips.actions.to(self.device), self.served, depth, generator), depth
 
-    def _roughen(self, context: Tensor, generator: torch.Generator) -> Tensor:
-        """Unlabelled noise on half of the context frames, against drift."""
+    def _roughen(self, context: Tensor, generator: torch.Generator, disturbed: bool = False) -> Tensor:
+        """Unlabelled noise on half of the context frames, if disturbed also the world's own errors on some."""
+        if disturbed and self.bank is not None:
+            context = self.bank.disturb_past(context, generator)
         if self.config.context_noise <= 0:
             return context
         draw = torch.rand(2, *context.shape[:2], 1, 1, 1, generator=generator).to(self.device)

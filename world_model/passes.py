@@ -23,16 +23,18 @@ class Cancelled(Exception):
 class Passes:
     """What `run_levels` asks for clean estimates: frames in flight, the first of them the next one of `state`.
 
-    With `sampler.reuse` the tokens of the first pass serve all later ones, where one frame is in flight alone.
+    With `sampler.reuse` the tokens of the first pass serve all later ones, where one frame is in flight alone. With
+    `sampler.guidance` every pass is made twice, once without the actions of the frames in flight.
     """
 
     def __init__(self, world: "World", state: WorldState, actions: Tensor, causal: bool = True,
-                 keep_on: Callable[[], bool] | None = None):
+                 keep_on: Callable[[], bool] | None = None, guided: bool = True):
         """For the frames that `actions`, int64 [B, m], lead to; those after them are told no action.
 
         Args:
             causal: whether frames in flight see only frames in flight up to themselves.
             keep_on: asked before every pass; False raises `Cancelled`.
+            guided: whether `sampler.guidance` counts.
         """
         self.model, self.rings, self.causal, self.keep_on = world.model, state.cache.rings, causal, keep_on
         self.reuse = world.sampler.reuse
@@ -42,10 +44,18 @@ class Passes:
         self.memory = state.cache.memory
         self.served = world.serve(state.cache, self.known)
         self.tokens: Tensor | None = None
+        self.guidance, self.unguided = world.sampler.guidance if guided else 1.0, None
+        if self.guidance != 1:
+            unknown = torch.full_like(actions, world.model.null_action)
+            self.unguided = Passes(world, state, unknown, causal, keep_on, guided=False)
 
-    @own_settings
     def __call__(self, live: Tensor, times: Tensor, first: int) -> Tensor:
         """Clean estimates like `live` [B, F, H, W, 3], at `times` [F]; frames before `first` have been committed."""
+        clean = self._estimate(live, times)
+        return clean if self.unguided is None else torch.lerp(self.unguided(live, times, first), clean, self.guidance)
+
+    @own_settings
+    def _estimate(self, live: Tensor, times: Tensor) -> Tensor:
         if self.keep_on is not None and not self.keep_on():
             raise Cancelled
         frames = live.shape[1]

@@ -1,7 +1,7 @@
 """Stepping a trained world: one frame per action, with everything that must be remembered in a WorldState."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -67,12 +67,12 @@ class World:
         """Name of every action."""
         return list(self.card["actions"]["meanings"])
 
-    def with_sampler(self, steps: int | None = None, shift: float | None = None, reuse: bool | None = None) -> "World":
+    def with_sampler(self, steps: int | None = None, shift: float | None = None, reuse: bool | None = None,
+                     guidance: float | None = None) -> "World":
         """The same network drawn otherwise (shared weights): settings of its `SamplerConfig`, None as they are."""
         own = self.sampler
-        sampler = SamplerConfig(steps=own.steps if steps is None else steps,
-                                shift=own.shift if shift is None else shift,
-                                reuse=own.reuse if reuse is None else reuse)
+        asked = {"steps": steps, "shift": shift, "reuse": reuse, "guidance": guidance}
+        sampler = replace(own, **{name: value for name, value in asked.items() if value is not None})  # type: ignore[arg-type]
         if sampler == own:
             return self
         other = World(self.model, sampler, self.card, self.contexts, self.hash)

@@ -76,6 +76,7 @@ class Trainer:
             "average": self.average,
             "optimizer": self.optimizer.state(),
             "buffers": {"mean": self.model.scaler.mean},
+            "memory": self.objective.memory(),
             "clips": {name: torch.from_numpy(known.losses) for name, known in self._difficulties()},
         }
         save_state(self.out, self.step, groups, {"trainer": asdict(self.config)})
@@ -92,6 +93,9 @@ class Trainer:
                 self.average[name].copy_(groups["average"][name])
             self.model.scaler.mean.copy_(groups["buffers"]["mean"])
         self.optimizer.restore(groups["optimizer"])
+        for name, memory in self.objective.memory().items():
+            if name in groups.get("memory", {}):
+                memory.copy_(groups["memory"][name])
         for name, known in self._difficulties():
             found_losses = groups.get("clips", {}).get(name)
             if found_losses is not None and len(found_losses) == len(known.losses):

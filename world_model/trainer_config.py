@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from .error_bank import ErrorBankConfig
 from .levels import LevelConfig
 from .losses import LossConfig
 from .optimizer import OptimizerConfig
@@ -42,6 +43,14 @@ class TrainerConfig:
     """mean squared error, in model units, from which a drawn past counts as gone astray: nothing is learned from it"""
     own_after: float = 0.25
     """share of the run before which the past is always real"""
+    chain: int = 1
+    """passes in a row in some steps, each with what the one before estimated as its past"""
+    chain_share: float = 0.1
+    """share of teacher-forced steps with so many passes"""
+    action_dropout: float = 0.0
+    """share of clips told no action at all; what guidance needs"""
+    action_cut: float = 0.0
+    """share of clips told no action from some frame on; what frames begun without their actions need"""
     average: float = 0.995
     """decay of the weight average that is shipped"""
     save_seconds: float = 240.0
@@ -51,13 +60,14 @@ class TrainerConfig:
     precision: str = "auto"
     """auto, bf16 or fp32"""
     seed: int = 0
+    errors: ErrorBankConfig = field(default_factory=ErrorBankConfig)
     levels: LevelConfig = field(default_factory=LevelConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
 
     def __post_init__(self) -> None:
         choose_dtype("cpu", self.precision)
-        for name in ("steps", "batch", "frames", "noise_draws"):
+        for name in ("steps", "batch", "frames", "noise_draws", "chain", "own_depth"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.moments < 0:
@@ -67,8 +77,10 @@ class TrainerConfig:
         if min(self.event_share, self.hard_share) < 0 or self.event_share + self.hard_share > 1:
             raise ValueError(f"event_share and hard_share must not be negative and at most 1 together, "
                              f"got {self.event_share} and {self.hard_share}")
-        for name in ("ghost_share", "undecided_share", "own_share", "free_share"):
+        for name in ("ghost_share", "undecided_share", "own_share", "free_share", "chain_share", "action_dropout",
+                     "action_cut"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be from 0 to 1, got {getattr(self, name)}")
-        if self.own_depth < 1:
-            raise ValueError(f"own_depth must be at least 1, got {self.own_depth}")
+        if self.action_dropout + self.action_cut > 1:
+            raise ValueError(f"action_dropout and action_cut must be at most 1 together, "
+                             f"got {self.action_dropout} and {self.action_cut}")
