@@ -1,6 +1,7 @@
 """What a training step learns from, and what it must not learn from."""
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -79,3 +80,33 @@ def test_pairing_and_undecided_frames_reach_the_loss(data: Path, tmp_path: Path)
     assert loss("undecided", noise_draws=1, undecided_share=1.0) != plain
     with pytest.raises(ValueError, match="noise_draws must be at least 1, got 0"):
         TrainerConfig(noise_draws=0)
+
+
+def test_a_chained_pass_goes_on_from_what_the_one_before_estimated(data: Path, tmp_path: Path) -> None:
+    run = trainer(config(data, tmp_path, precision="fp32", own_share=0.0, chain=3, chain_share=1.0))
+    objective, seen = run.objective, []
+    whole_pass = objective._teacher_pass
+
+    def watched(clips, x, past, *rest):  # type: ignore[no-untyped-def]
+        record, estimate = whole_pass(clips, x, past, *rest)
+        seen.append((clips, x, past, record["loss"], estimate))
+        return record, estimate
+
+    objective._teacher_pass = watched  # type: ignore[method-assign]
+    clips = run.source.batch(0, 4, 5)
+    x = run.model.scaler.encode(clips.frames)
+    generator = torch.Generator().manual_seed(0)
+    record = objective._teacher_losses(clips, x, torch.ones(4, 4), torch.randn(4, 4, 8, 12, 3), generator, 0)
+    assert [len(part[0].rows[0]) for part in seen] == [5, 4, 3]
+    for (_, frames, _, _, estimate), (clips_after, after, past, _, _) in pairwise(seen):
+        assert after.equal(frames[:, 1:]) and (clips_after.rows == clips.rows[:, -after.shape[1]:]).all()
+        assert past.equal(run.model.scaler.quantise(estimate[:, :-1].detach())) and not past.requires_grad
+    assert torch.isclose(record["loss"], torch.stack([part[3] for part in seen]).mean())
+    with pytest.raises(ValueError, match="chain must be at least 1, got 0"):
+        TrainerConfig(chain=0)
+
+
+def test_what_is_expected_is_drawn_only_where_it_is_used(data: Path, tmp_path: Path) -> None:
+    run = trainer(config(data, tmp_path, precision="fp32", noise_draws=1, undecided_share=0.0, own_share=0.0))
+    run.objective._expected = lambda *_: pytest.fail("drawn")  # type: ignore[method-assign, assignment]
+    assert run.train_step()["loss"] > 0

@@ -33,6 +33,8 @@ class Objective(nn.Module):
         self.model, self.source, self.config, self.served = model, source, config, served
         self.device = model.scaler.mean.device
         self.levels = LevelSampler(config.levels, served)
+        self.answers_any_past = False
+        """whether targets follow the past that is shown, so that none is too far astray to learn from"""
         size = model.config.height, model.config.width
         self.bank = ErrorBank(config.errors, *size).to(self.device) if config.errors.size else None
         self.register_buffer("places", rarity_weight(source.spread.to(self.device), config.loss), persistent=False)
@@ -110,13 +112,15 @@ class Objective(nn.Module):
         expected = x[:, 1:]
         if self._expects:
             with torch.no_grad():
-                expected = self.model.forward_teacher(context, 0 * noise, torch.ones_like(times), actions)[0]
+                expected = self._expected(context, noise, actions)
             noise = couple(noise, x[:, 1:], expected, self.config.noise_draws, generator)
         noisy = self._noisy(x, expected, noise, times, generator, disturbed)
         estimate, tokens = self.model.forward_teacher(context, noisy, times, actions)
         if self.bank is not None:
             self.bank.remember((estimate - x[:, 1:]).detach(), times * ~astray, generator)
-        weight, times = self._weight(x, past), times * ~astray
+        weight = self._weight(x, past)
+        if not self.answers_any_past:
+            times = times * ~astray
         errors = picture_loss(estimate, self._target(x, context, noisy, times, actions), weight, times,
                               self.config.loss)
         history, count = self.model.config.history, past.shape[1]
@@ -128,6 +132,10 @@ class Objective(nn.Module):
         picture = errors.sum() / (times > 0).sum().clamp(min=1)
         return {"loss": picture + self.config.loss.outcome * outcome, "picture": picture, "outcome": outcome,
                 "astray": astray.float().mean()} | _by_level(errors, times), estimate
+
+    def _expected(self, context: Tensor, noise: Tensor, actions: Tensor) -> Tensor:
+        """The mean of what may come, [B, T, H, W, 3]; `noise` is shaped like it."""
+        return self.model.forward_teacher(context, 0 * noise, torch.ones_like(noise[..., 0, 0, 0]), actions)[0]
 
     def _target(self, x: Tensor, context: Tensor, noisy: Tensor, times: Tensor, actions: Tensor) -> Tensor:
         """What estimates of frames 1..T of clips x [B, T+1, H, W, 3] should be: the frames."""

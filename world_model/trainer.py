@@ -25,10 +25,11 @@ from .trainer_config import TrainerConfig
 class Trainer:
     """Owns the optimiser, the weight average and the run's folder."""
 
-    def __init__(self, model: WorldModel, source: ClipSource, sampler: SamplerConfig, config: TrainerConfig, out: Path):
+    def __init__(self, model: WorldModel, source: ClipSource, sampler: SamplerConfig, config: TrainerConfig, out: Path,
+                 objective: Objective | None = None):
         self.model, self.source, self.config, self.out = model, source, config, out
         self.device = model.scaler.mean.device
-        self.objective = Objective(model, source, sampler, config)
+        self.objective = objective or Objective(model, source, sampler, config)
         self.optimizer = Optimizer(model, config.optimizer)
         self.average = {name: p.detach().clone() for name, p in model.named_parameters()}
         self.step = 0
