@@ -1,0 +1,60 @@
+"""The command that distils: a world comes out that needs fewer passes, a killed run goes on, misfits are named."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.test_world_model_train import config, weights
+from world_model import load_world
+from world_model.distill import DistillConfig, distill
+from world_model.train import train
+
+
+@pytest.fixture(scope="module")
+def teacher(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train(config(data, tmp_path_factory.mktemp("teacher"), steps=3))
+
+
+def settings(teacher: Path, data: Path, out: Path, **changes: object) -> DistillConfig:
+    how = DistillConfig(world=str(teacher), data=str(data), out=str(out), passes=1, device="cpu")
+    how.how.grid = 2
+    for name, value in ({"steps": 4, "batch": 2, "frames": 4, "precision": "fp32"} | changes).items():
+        setattr(how.trainer, name, value)
+    how.trainer.optimizer.decay = 0.0
+    return how
+
+
+def test_a_student_is_a_world_of_fewer_passes(teacher: Path, data: Path, tmp_path: Path) -> None:
+    world = load_world(distill(settings(teacher, data, tmp_path)))
+    taught = load_world(teacher)
+    assert (taught.sampler.steps, world.sampler.steps) == (2, 1)
+    assert world.card["distilled"]["from"] == taught.hash and world.card["distilled"]["steps"] == 4
+    assert (world.contexts.frames == taught.contexts.frames).all() and world.hash != taught.hash
+    state = world.start(world.contexts.frames[0], world.contexts.actions[0], 0)
+    assert world.step(state, 1)[0].shape == (8, 12, 3)
+
+
+def test_a_run_in_two_parts_equals_one_in_one(teacher: Path, data: Path, tmp_path: Path) -> None:
+    distill(settings(teacher, data, tmp_path / "parts", steps=2))
+    distill(settings(teacher, data, tmp_path / "parts"))
+    distill(settings(teacher, data, tmp_path / "whole"))
+    for name, tensor in weights(tmp_path / "whole").items():
+        assert torch.equal(tensor, weights(tmp_path / "parts")[name]), name
+    log = [json.loads(line) for line in (tmp_path / "parts" / "metrics.jsonl").read_text().splitlines()]
+    assert [entry["step"] for entry in log] == [1, 2, 3, 4] and {entry["mode"] for entry in log} == {"teacher"}
+
+
+def test_what_does_not_fit_is_named(teacher: Path, data: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="grid must be a multiple of the student's 3 passes, got 2"):
+        wrong = settings(teacher, data, tmp_path)
+        wrong.passes = 3
+        distill(wrong)
+    command = [sys.executable, "-m", "world_model.distill", "world=envs/worlds/Pong-v0", f"data={data}",
+               f"out={tmp_path}"]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent.parent)
+    assert result.returncode == 2 and "Traceback" not in result.stderr
+    assert "pass a recording of the same game" in result.stderr

@@ -1,0 +1,136 @@
+"""Teach a world to need fewer passes.
+
+    python -m world_model.distill world=envs/worlds/Pong-v0 data=data/pong passes=2 out=runs/pong-2
+
+Run it again with the same `out` to go on from the last checkpoint, after a kill too.
+"""
+
+import sys
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import hydra
+import torch
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, DictConfig
+
+from recorders import Command, RecordingError, open_recording, settings
+
+from . import allocator
+from .checkpoint import WorldError, load_world, save_world
+from .clips import ClipSource
+from .distillation import Distillation, DistillationConfig
+from .model import WorldModel
+from .optimizer import OptimizerConfig
+from .rollout import World
+from .train import split
+from .train_state import TrainStateError
+from .trainer import Trainer
+from .trainer_config import TrainerConfig
+
+
+def _gently() -> TrainerConfig:
+    """A trained world is moved a little, with targets that its teacher gives instead of the recording."""
+    return TrainerConfig(steps=600, batch=2, moments=0, noise_draws=1, undecided_share=0.5, ghost_share=0.2,
+                         own_after=0.0, optimizer=OptimizerConfig(matrix_lr=4e-4, lr=2e-4, warmup=50))
+
+
+@dataclass(kw_only=True)
+class DistillConfig(Command):
+    """Which world is taught to need how many passes, on which recording."""
+
+    world: str = MISSING
+    """folder of the teacher"""
+    data: str = MISSING
+    """folder of a recording of the same game"""
+    out: str = MISSING
+    """folder of the run: checkpoint, log and the world itself under `world/`"""
+    passes: int = 1
+    """denoising passes per frame that the student needs"""
+    name: str = ""
+    """of the new world; empty: the teacher's"""
+    heldout: float = 0.05
+    """share of the episodes, the last ones, that is not learned from"""
+    device: str = "auto"
+    threads: int = 0
+    """CPU threads; 0 takes all"""
+    how: DistillationConfig = field(default_factory=DistillationConfig)
+    trainer: TrainerConfig = field(default_factory=_gently)
+
+
+def distill(config: DistillConfig) -> Path:
+    """Teach as `config` says, from the last checkpoint in `out` if there is one.
+
+    Returns:
+        The new world's folder.
+
+    Raises:
+        ValueError: if the recording does not fit the world, or the path cannot be cut into so many passes.
+    """
+    allocator.keep_memory()
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    best = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device(best if config.device == "auto" else config.device)
+    teacher = load_world(config.world, str(device), dtype="fp32")
+    source = fitting_clips(teacher, config)
+    student = WorldModel(teacher.model.config)
+    student.load_state_dict(teacher.model.state_dict())
+    served = replace(teacher.sampler, steps=config.passes)
+    out = Path(config.out)
+    out.mkdir(parents=True, exist_ok=True)
+    objective = Distillation(student.to(device), source, served, config.trainer, teacher.model, config.how)
+    trainer = Trainer(student, source, served, config.trainer, out, objective)
+
+    def export(step: int) -> None:
+        averaged = WorldModel(teacher.model.config)
+        averaged.load_state_dict(trainer.average | {"scaler.mean": student.scaler.mean}, strict=False)
+        save_world(out / "world", averaged, served, student_card(teacher, config, step), teacher.contexts)
+
+    trainer.run(export)
+    export(trainer.step)
+    return out / "world"
+
+
+def fitting_clips(teacher: World, config: DistillConfig) -> ClipSource:
+    """Clips of the recording, which must be of pictures, actions and rewards as the world has them.
+
+    Raises:
+        ValueError: if it is not.
+    """
+    recording, sizes = open_recording(config.data), teacher.model.config
+    found = (*recording.frame_shape[:2], int(recording.meta["game"]["action_space"]["n"]))
+    wanted = (sizes.height, sizes.width, sizes.num_actions)
+    if found != wanted:
+        raise ValueError(f"{config.data} has pictures and actions {found}, the world {config.world} has {wanted}; "
+                         "pass a recording of the same game")
+    training, _ = split(recording.episodes, config.heldout)
+    return ClipSource(recording, training, sizes.reward_values, sizes.num_actions, config.trainer.event_share,
+                      config.trainer.hard_share, config.trainer.seed)
+
+
+def student_card(teacher: World, config: DistillConfig, step: int) -> dict[str, Any]:
+    """What `world.json` says of the student besides its sizes."""
+    card = {key: value for key, value in teacher.card.items() if key != "metrics"}
+    return card | {"name": config.name or card["name"], "distilled": {
+        "from": teacher.hash, "passes": [teacher.sampler.steps, config.passes], "steps": step,
+        "how": asdict(config.how), "torch": torch.__version__}}
+
+
+ConfigStore.instance().store(name="distill", node=DistillConfig)
+
+
+@hydra.main(version_base="1.3", config_path=None, config_name="distill")
+def main(cfg: DictConfig) -> None:
+    """Entry point of the command line."""
+    try:
+        config: DistillConfig = settings(cfg)
+        print(f"world: {distill(config)}")
+    except (RecordingError, TrainStateError, WorldError, ValueError) as error:
+        print(f"distill: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()
