@@ -66,9 +66,10 @@ class Objective(nn.Module):
         if mode == "teacher":
             return self._teacher_losses(clips, x, times, noise, generator, step)
         noisy = self._noisy(x, x[:, 1:], noise, times, generator)
-        first = torch.zeros_like(times[:, :1])
-        estimate, _ = self.model(torch.cat([x[:, :1], noisy], 1), torch.cat([first, times], 1),
-                                 self._told(clips.actions, generator))
+        levels = torch.cat([torch.zeros_like(times[:, :1]), times], 1)
+        seen = torch.cat([x[:, :1], noisy], 1)
+        seen = torch.where((levels > 0)[..., None, None, None], seen, self._roughen(seen, generator))
+        estimate, _ = self.model(seen, levels, self._told(clips.actions, generator))
         errors = picture_loss(estimate[:, 1:], x[:, 1:], self._weight(x, x[:, :-1]), times, self.config.loss)
         picture = errors.sum() / (times > 0).sum().clamp(min=1)
         return {"loss": picture, "picture": picture} | _by_level(errors, times)
