@@ -27,7 +27,7 @@ TINY = {"patch": [4, 4], "dim": 16, "layers": 2, "heads": 2, "window": 3, "tempo
 
 
 def config(data: Path, out: Path, **changes: object) -> TrainConfig:
-    trainer = TrainerConfig(**({"steps": 8, "batch": 4, "frames": 4, "save_seconds": 1e9} | changes))  # type: ignore[arg-type]
+    trainer = TrainerConfig(**({"steps": 8, "batch": 4, "frames": 4, "save_seconds": 1e9, "workers": 0} | changes))  # type: ignore[arg-type]
     return TrainConfig(data=str(data), out=str(out), heldout=0.2, contexts=5, device="cpu", trainer=trainer,
                        model=WorldModelConfig(height=8, width=12, **TINY), sampler=SamplerConfig(steps=2))
 

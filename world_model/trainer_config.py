@@ -1,5 +1,6 @@
 """How long and on what a world is trained."""
 
+import os
 from dataclasses import dataclass, field
 
 from .levels import LevelConfig
@@ -50,6 +51,12 @@ class TrainerConfig:
     """time between sample strips"""
     precision: str = "auto"
     """auto, bf16 or fp32"""
+    workers: int = -1
+    """processes that cut clips while the network learns; 0: none; -1: one, where there is more than one CPU"""
+    ahead: int = 2
+    """steps by which clips are chosen before they are learned from, at least `workers`"""
+    accumulate: int = 1
+    """parts, one after the other, in which a process takes its share of a step's clips: less memory at once"""
     seed: int = 0
     levels: LevelConfig = field(default_factory=LevelConfig)
     loss: LossConfig = field(default_factory=LossConfig)
@@ -57,7 +64,7 @@ class TrainerConfig:
 
     def __post_init__(self) -> None:
         choose_dtype("cpu", self.precision)
-        for name in ("steps", "batch", "frames", "noise_draws"):
+        for name in ("steps", "batch", "frames", "noise_draws", "accumulate"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.moments < 0:
@@ -70,5 +77,13 @@ class TrainerConfig:
         for name in ("ghost_share", "undecided_share", "own_share", "free_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be from 0 to 1, got {getattr(self, name)}")
+        if self.workers < -1 or self.ahead < max(self.workers, 1):
+            raise ValueError(f"workers must be -1 or more and ahead at least that and 1, "
+                             f"got workers={self.workers}, ahead={self.ahead}")
         if self.own_depth < 1:
             raise ValueError(f"own_depth must be at least 1, got {self.own_depth}")
+
+    @property
+    def worker_count(self) -> int:
+        """`workers`, decided."""
+        return min(1, (os.cpu_count() or 1) - 1) if self.workers < 0 else self.workers
