@@ -6,7 +6,7 @@ only thing that chance decides. Everything can be read off the picture exactly.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import gymnasium
 import numpy as np
@@ -27,7 +27,7 @@ class _State:
     lives: int
 
 
-class CatchGame(gymnasium.Env[np.ndarray, int]):
+class CatchGame(gymnasium.Env[np.ndarray, Any]):
     """Observations uint8 [24, 24, 3]; actions stay, left, right by 2 px; reward 1 for a catch, -1 for a miss."""
 
     metadata = {"render_modes": []}  # noqa: RUF012
@@ -122,8 +122,7 @@ def _middle(there: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _extent(there: np.ndarray) -> np.ndarray:
     """Rows and columns from the first to the last of what is there: [2, N]."""
-    spans = []
-    for axis in (2, 1):
-        hit = there.any(axis)
+    spans, hits = [], cast(list[np.ndarray], [there.any(2), there.any(1)])
+    for hit in hits:
         spans.append(np.where(hit.any(1), SIZE - hit[:, ::-1].argmax(1) - hit.argmax(1), 0))
     return np.stack(spans)

@@ -40,7 +40,7 @@ class TrainingCache:
         if self._manifest["of"] != _identity(recording):
             raise RecordingError(f"{folder} was built from another recording, or this one has grown: build it again")
         self._shape = len(recording), *recording.frame_shape
-        self._mapped  # noqa: B018
+        self.mapped  # noqa: B018
 
     @staticmethod
     def build(recording: Recording, folder: str | Path, progress: bool = True) -> "TrainingCache":
@@ -102,9 +102,9 @@ class TrainingCache:
         Raises:
             IndexError: if the rows are not all there.
         """
-        if not 0 <= start <= stop <= len(self._mapped):
-            raise IndexError(f"frames {start}:{stop} asked for, the cache has rows 0:{len(self._mapped)}")
-        return np.array(self._mapped[start:stop])
+        if not 0 <= start <= stop <= len(self.mapped):
+            raise IndexError(f"frames {start}:{stop} asked for, the cache has rows 0:{len(self.mapped)}")
+        return np.array(self.mapped[start:stop])
 
     def verify(self, progress: bool = True) -> None:
         """Compare all frames with their checksums.
@@ -112,7 +112,7 @@ class TrainingCache:
         Raises:
             RecordingError: if some differ; the message says which rows.
         """
-        found = _checksums(self._mapped, progress)
+        found = _checksums(self.mapped, progress)
         bad = [place for place, (a, b) in enumerate(zip(found, self._manifest["crc32"], strict=True)) if a != b]
         if bad:
             first = bad[0] * BLOCK
@@ -120,7 +120,12 @@ class TrainingCache:
             raise RecordingError(f"{where}: remove {self.folder} and build it again")
 
     @cached_property
-    def _mapped(self) -> np.ndarray:
+    def mapped(self) -> np.ndarray:
+        """All frames, uint8 [rows, H, W, 3], mapped into memory and not to be written to.
+
+        Raises:
+            RecordingError: if the file is not whole.
+        """
         try:
             mapped: np.ndarray = np.load(self.folder / _FRAMES, mmap_mode="r")
         except (OSError, ValueError):
@@ -130,7 +135,7 @@ class TrainingCache:
         return mapped
 
     def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in self.__dict__.items() if key != "_mapped"}
+        return {key: value for key, value in self.__dict__.items() if key != "mapped"}
 
 
 def _reserve(path: Path) -> None:

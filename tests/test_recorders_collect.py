@@ -3,10 +3,11 @@ import sys
 import time
 from pathlib import Path
 
+import gymnasium
 import numpy as np
 import pytest
 
-from recorders import FrameConfig, GameConfig, MissingGame, RecordingError, make_game, open_recording
+from recorders import FrameConfig, GameConfig, MissingGame, RecordingError, ZarrRecorder, make_game, open_recording
 from recorders.collect import CollectConfig, collect
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -76,6 +77,23 @@ def test_a_recording_is_not_mixed_with_another_by_accident(tmp_path):
     config.append, config.seed = True, 1
     collect(config)
     assert len(open_recording(tmp_path).episodes) == 2
+
+
+def test_lives_are_recorded_where_a_game_counts_them_and_what_is_appended_to_has_them(tmp_path):
+    config = CollectConfig(env="ALE/Breakout-v5", out=str(tmp_path / "new"), steps=260)
+    lives = open_recording(collect(config)).extra("lives")[:-1]
+    assert lives[0] == 5 and lives.min() < 5
+    old = tmp_path / "old"
+    with ZarrRecorder(old, *_spaces(), extras={"actor": "uint8"}, meta={"game": {}}) as recorder:
+        recorder.begin(seed=0)
+        recorder.add(np.zeros((104, 80, 3), np.uint8), 0, 0.0, True, False, actor=0)
+        recorder.end(np.zeros((104, 80, 3), np.uint8))
+    config.out, config.append, config.steps = str(old), True, 20
+    assert open_recording(collect(config)).extras == ["actor"]
+
+
+def _spaces():
+    return gymnasium.spaces.Box(0, 255, (104, 80, 3), np.uint8), gymnasium.spaces.Discrete(4)
 
 
 def test_an_unknown_game_is_refused_before_anything_is_written(tmp_path):

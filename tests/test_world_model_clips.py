@@ -9,7 +9,7 @@ import torch
 from recorders import open_recording
 from world_model.clips import ClipSource
 from world_model.difficulty import Difficulty
-from world_model.train import split
+from world_model.heldout import split
 
 
 def source(data: Path, **shares: float) -> ClipSource:

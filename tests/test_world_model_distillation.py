@@ -31,7 +31,7 @@ def student(data: Path, out: Path, passes: int, grid: int, **changes: object) ->
     served = SamplerConfig(steps=passes)
     objective = Distillation(model, source, served, settings.trainer, teacher, DistillationConfig(grid=grid))
     out.mkdir(parents=True, exist_ok=True)
-    return Trainer(model, source, served, settings.trainer, out, objective), objective
+    return Trainer(model, source, served, settings.trainer, out, objective=objective), objective
 
 
 @pytest.mark.parametrize("shift", [1.0, 3.0])

@@ -53,7 +53,8 @@ def test_shares_are_kept_and_noise_takes_what_a_wrong_estimate_implies() -> None
 
 def test_a_bank_reaches_the_loss_and_is_resumed(data: Path, tmp_path: Path) -> None:
     def run(out: Path, steps: int) -> dict[str, torch.Tensor]:
-        settings = config(data, out, precision="fp32", steps=steps, errors=ErrorBankConfig(size=3, bins=2, clean=0.0))
+        bank = ErrorBankConfig(size=3, bins=2, clean=0.0)
+        settings = config(data, out, precision="fp32", steps=steps, own_after=0.0, errors=bank)
         settings.trainer.optimizer.decay = 0.0
         train(settings)
         return weights(out)
@@ -61,7 +62,7 @@ def test_a_bank_reaches_the_loss_and_is_resumed(data: Path, tmp_path: Path) -> N
     run(tmp_path / "parts", 4)
     parts, whole = run(tmp_path / "parts", 8), run(tmp_path / "whole", 8)
     assert all(torch.equal(parts[name], tensor) for name, tensor in whole.items())
-    settings = config(data, tmp_path / "none", precision="fp32")
+    settings = config(data, tmp_path / "none", precision="fp32", own_after=0.0)
     settings.trainer.optimizer.decay = 0.0
     train(settings)
     assert not torch.equal(weights(tmp_path / "none")["tokenizer.place"], whole["tokenizer.place"])

@@ -6,14 +6,16 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
 
-from recorders import open_recording
-from world_model import WorldModel, WorldModelConfig, load_world
+from recorders import ZarrRecorder, open_recording
+from world_model import WorldError, WorldModel, WorldModelConfig, load_world
 from world_model.clips import ClipSource
 from world_model.optimizer import OptimizerConfig
 from world_model.sampler import SamplerConfig
@@ -21,13 +23,15 @@ from world_model.train import TrainConfig, fit_to_recording, train
 from world_model.train_state import TrainStateError, load_state
 from world_model.trainer import Trainer
 from world_model.trainer_config import TrainerConfig
+from world_model.transfer import start_from
 
+ROOT = Path(__file__).parent.parent
 TINY = {"patch": [4, 4], "dim": 16, "layers": 2, "heads": 2, "window": 3, "temporal_every": 2,
         "channels": 8, "canvas": 2}
 
 
 def config(data: Path, out: Path, **changes: object) -> TrainConfig:
-    trainer = TrainerConfig(**({"steps": 8, "batch": 4, "frames": 4, "save_seconds": 1e9} | changes))  # type: ignore[arg-type]
+    trainer = TrainerConfig(**({"steps": 8, "batch": 4, "frames": 4, "save_seconds": 1e9, "workers": 0} | changes))  # type: ignore[arg-type]
     return TrainConfig(data=str(data), out=str(out), heldout=0.2, contexts=5, device="cpu", trainer=trainer,
                        model=WorldModelConfig(height=8, width=12, **TINY), sampler=SamplerConfig(steps=2))
 
@@ -67,25 +71,33 @@ def test_a_run_in_two_parts_equals_a_run_in_one(data: Path, tmp_path: Path) -> N
         assert torch.equal(tensor, weights(tmp_path / "parts")[name]), name
 
 
-def test_a_killed_run_goes_on_from_its_checkpoint(data: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "world_model.train", f"data={data}", f"out={tmp_path}", "contexts=2",
-               "trainer.steps=100000", "trainer.batch=2", "trainer.frames=3", "trainer.save_seconds=0.2",
-               "device=cpu", "threads=1", *(f"model.{k}={v}".replace(" ", "") for k, v in TINY.items())]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                               cwd=Path(__file__).parent.parent)
-    deadline = time.monotonic() + 120
-    while load_state(tmp_path) is None and time.monotonic() < deadline:
-        time.sleep(0.2)
-    time.sleep(0.5)
+def command(data: Path, out: Path, *more: str) -> list[str]:
+    """Arguments after `-m world_model.train` of a run as `config` describes it."""
+    return [f"data={data}", f"out={out}", "heldout=0.2", "contexts=5", "device=cpu", "sampler.steps=2", "threads=1",
+            "trainer.batch=4", "trainer.frames=4", "trainer.workers=0", "trainer.precision=fp32",
+            *(f"model.{k}={v}".replace(" ", "") for k, v in TINY.items()), *more]
+
+
+def test_a_killed_run_goes_on_from_its_checkpoint_as_if_nothing_had_happened(data: Path, tmp_path: Path) -> None:
+    whole, out = config(data, tmp_path / "whole", precision="fp32", steps=60), tmp_path / "killed"
+    train(whole)
+    process = subprocess.Popen([sys.executable, "-m", "world_model.train", *command(data, out, "trainer.steps=60",
+                                "trainer.save_seconds=0.2")], stdout=subprocess.DEVNULL,
+                               stderr=subprocess.DEVNULL, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    deadline = time.monotonic() + 240
+    while ((state := load_state(out)) is None or state[0] < 5) and time.monotonic() < deadline:
+        time.sleep(0.05)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    state = load_state(tmp_path)
-    assert state is not None
-    again = config(data, tmp_path, steps=state[0] + 2, batch=2, frames=3)
-    again.contexts = 2
-    train(again)
-    finished = load_state(tmp_path)
-    assert finished is not None and finished[0] >= state[0] + 2
+    state = load_state(out)
+    assert state is not None and 5 <= state[0] < 60
+    whole.out = str(out)
+    train(whole)
+    logs = [[json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+            for folder in (tmp_path / "whole", out)]
+    assert [line["step"] for line in logs[1]] == [*range(1, 61)]
+    for a, b in zip(*logs, strict=True):
+        assert a["loss"] == pytest.approx(b["loss"], rel=1e-3, abs=1e-5), a["step"]
 
 
 def test_training_goes_on_from_the_weights_of_a_world(data: Path, tmp_path: Path) -> None:
@@ -98,19 +110,71 @@ def test_training_goes_on_from_the_weights_of_a_world(data: Path, tmp_path: Path
         assert torch.allclose(tensor, weights(tmp_path / "b")[name], atol=1e-6), name
     onward.model.layers = 3
     onward.out = str(tmp_path / "c")
-    with pytest.raises(ValueError, match="has other sizes"):
+    with pytest.raises(ValueError, match=r"has other sizes \(layers: 2, not 3\)"):
         train(onward)
+    onward.init = str(tmp_path / "a")
+    with pytest.raises(WorldError, match="no world at"):
+        train(onward)
+    whole = (folder / "world.safetensors").read_bytes()
+    (folder / "world.safetensors").write_bytes(whole[:-100])
+    onward.init = str(folder)
+    with pytest.raises(WorldError, match="truncated or not a safetensors file"):
+        train(onward)
+
+
+def test_a_world_of_another_game_lends_all_that_does_not_depend_on_the_game(data: Path, tmp_path: Path) -> None:
+    folder = train(config(data, tmp_path / "a"))
+    square = load_world(folder, dtype="fp32").model
+    other = replace(square.config, num_actions=5, reward_values=[0.0, 2.0, 7.0])
+    model = WorldModel(other)
+    model.scaler.mean.fill_(0.5)
+    new = start_from(model, str(folder), game="Another")
+    assert new == ["conditioning.action.weight", *(f"conditioning.earlier.{i}.weight" for i in range(3)),
+                   "outcome.reward.weight", "outcome.reward.bias"]
+    given = dict(square.named_parameters())
+    assert all(p.equal(given[name]) for name, p in model.named_parameters() if name not in new)
+    assert (model.scaler.mean == 0.5).all()
+    assert start_from(same := WorldModel(square.config), str(folder), game="Square") == []
+    assert same.scaler.mean.equal(square.scaler.mean)
+
+
+def test_a_checkpoint_of_something_else_is_refused_by_name(data: Path, tmp_path: Path) -> None:
+    train(config(data, tmp_path / "run", steps=2))
+    state = tmp_path / "run" / "state.safetensors"
+    pictures, keys = gymnasium.spaces.Box(0, 255, (8, 12, 3), np.uint8), gymnasium.spaces.Discrete(3)
+    recording = open_recording(data)
+    for name, id in (("game", "Circle"), ("recording", "Square")):
+        card = recording.meta["game"] | {"id": id}
+        with ZarrRecorder(tmp_path / name, pictures, keys, meta={"game": card}) as writer:
+            for episode in recording.episodes[:2]:
+                clip = recording.read(episode)
+                writer.begin()
+                for i in range(40):
+                    writer.add(clip.observations[i], clip.actions[i], float(clip.rewards[i]), i == 39, False)
+                writer.end(clip.observations[40])
+    with pytest.raises(TrainStateError, match=r"is of another game \(Square, the recording is of Circle\)"):
+        train(config(tmp_path / "game", tmp_path / "run"))
+    with pytest.raises(TrainStateError, match=r"is of another recording \(6 of its 6 episodes are not here"):
+        train(config(tmp_path / "recording", tmp_path / "run"))
+    other = config(data, tmp_path / "run")
+    other.model.heads = 1
+    with pytest.raises(TrainStateError, match=r"is of another network \(heads: 2, not 1\); pass the run's own model"):
+        train(other)
+    whole = state.read_bytes()
+    state.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(TrainStateError, match="not a training state this version can resume"):
+        train(config(data, tmp_path / "run"))
+    state.write_bytes((tmp_path / "run" / "world" / "world.safetensors").read_bytes())
+    with pytest.raises(TrainStateError, match="names no training step: is it a world's weights"):
+        train(config(data, tmp_path / "run"))
+    state.write_bytes(whole)
+    train(config(data, tmp_path / "run", steps=3))
 
 
 def test_inputs_that_cannot_be_used_are_named(data: Path, tmp_path: Path) -> None:
     (tmp_path / "state.safetensors").write_bytes(b"not a state")
     with pytest.raises(TrainStateError, match="not a training state this version can resume"):
         train(config(data, tmp_path))
-    train(config(data, tmp_path / "sizes", steps=3))
-    other = config(data, tmp_path / "sizes", steps=5)
-    other.model.layers = 3
-    with pytest.raises(TrainStateError, match=r"is of another network .*pass the run's own model settings"):
-        train(other)
     command = [sys.executable, "-m", "world_model.train", f"data={tmp_path / 'none'}", f"out={tmp_path / 'run'}"]
     result = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent.parent)
     assert result.returncode == 2 and result.stderr.startswith("train: ") and "Traceback" not in result.stderr

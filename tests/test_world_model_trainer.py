@@ -72,7 +72,8 @@ def test_pairing_and_undecided_frames_reach_the_loss(data: Path, tmp_path: Path)
         with torch.no_grad():
             for parameter in run.model.parameters():  # new ones do not look at the noisy frame
                 parameter.copy_(torch.randn_like(parameter) * 0.1)
-        return float(run.objective._nearby_loss(torch.Generator().manual_seed(0), 0).detach())
+        moments = run.source.moments(0, 64, run.objective.moment_frames)
+        return float(run.objective._nearby_loss(torch.Generator().manual_seed(0), moments).detach())
 
     plain = loss("plain", noise_draws=1, undecided_share=0.0)
     assert loss("again", noise_draws=1, undecided_share=0.0) == plain

@@ -6,9 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recorders import Episode, Recording
+from recorders import Episode, Recording, TrainingCache
 
 from .difficulty import Difficulty
+from .events import find_events, lives_lost
 
 
 @dataclass
@@ -31,45 +32,82 @@ class Clips:
         return Clips(*(getattr(self, field.name)[:, 1:] for field in fields(self)))
 
 
-class ClipSource:
-    """Random clips of a recording held in memory: anywhere, around events, and where the network is still wrong.
+@dataclass
+class Places:
+    """Where the clips of a training step lie, drawn before they are cut."""
 
-    The same step number gives the same batch as long as what is known of the difficulty of frames is the same.
+    clips: np.ndarray
+    """int64 [B, 2]: first row, end of the episode"""
+    moments: np.ndarray
+    """int64 [M, 2], likewise, of single frames with those just before them"""
+
+
+class ClipSource:
+    """Random clips of a recording: anywhere, around events, and where the network is still wrong.
+
+    The same step number gives the same places as long as what is known of the difficulty of frames is the same.
+
+    Args:
+        recording: a training cache, which is read as clips are cut, or a recording, which is loaded into memory.
+        episodes: those that are trained on; clips lie within one.
+        reward_values: of the model.
+        num_actions: of the model.
+        event_share: share of clips around an event, every kind equally often.
+        hard_share: share of clips that end near a frame which was drawn badly.
+        seed: decides the places.
+        progress: whether a bar shows the loading.
+
+    Raises:
+        ValueError: if there is no episode.
     """
 
-    def __init__(self, recording: Recording, episodes: list[Episode], reward_values: list[float], num_actions: int,
-                 event_share: float = 0.2, hard_share: float = 0.0, seed: int = 0, progress: bool = True):
-        self.frames = recording.load_frames(progress=progress)
-        self.seed = seed
-        self.event_share, self.hard_share = event_share, hard_share
+    def __init__(self, recording: Recording | TrainingCache, episodes: list[Episode], reward_values: list[float],
+                 num_actions: int, event_share: float = 0.2, hard_share: float = 0.0, seed: int = 0,
+                 progress: bool = True):
+        if not episodes:
+            raise ValueError(f"no episode of {recording.path} is left to train on: record more, or lower heldout")
+        self._cache = recording if isinstance(recording, TrainingCache) else None
+        self._loaded = None if isinstance(recording, TrainingCache) else recording.load_frames(progress=progress)
+        self.seed, self.event_share, self.hard_share = seed, event_share, hard_share
         self.null_action = num_actions
-        rows = len(self.frames)
+        first = np.array([e.start for e in recording.episodes])
         # Row t of a recording holds frame t and the action taken there; a clip wants the action before the frame.
-        self.actions = np.full(rows, num_actions, dtype=np.int64)
-        self.rewards = np.zeros(rows, dtype=np.float32)
-        self.terminated = np.zeros(rows, dtype=np.float32)
-        self.actions[1:] = recording.actions[:-1]
-        self.rewards[1:] = recording.rewards[:-1]
-        self.terminated[1:] = recording.terminated[:-1]
+        self.actions = _led_to(recording.extra("action").astype(np.int64), first, num_actions)
+        rewards = _led_to(recording.extra("reward").astype(np.float32), first, 0)
+        self.terminated = _led_to(recording.extra("terminated").astype(np.float32), first, 0)
         self.starts = np.array([e.start for e in episodes])
         self.stops = np.array([e.stop for e in episodes])
-        first = np.array([e.start for e in recording.episodes])
-        self.actions[first] = num_actions
-        self.rewards[first] = 0
-        self.terminated[first] = 0
-        self.reward_index = _nearest(self.rewards, reward_values)
+        self.reward_index = _nearest(rewards, reward_values)
         self.no_reward = int(_nearest(np.zeros(1), reward_values)[0])
-        self.mean, self.spread = self._picture_statistics()
+        inside = np.zeros(len(rewards), bool)
+        for start, stop in zip(self.starts, self.stops, strict=True):
+            inside[start:stop] = True
+        self.mean, self.spread = self._picture_statistics(np.flatnonzero(inside)[::7])
         """of every pixel, float32 [H, W, 3] in [0, 1]"""
-        self.events = self._events()
-        """rows of every kind of event: each reward but 0, and ends"""
-        self.difficulty = Difficulty(rows)
+        self.events = find_events(rewards, self.terminated > 0, lives_lost(recording), inside)
+        self.difficulty = Difficulty(len(rewards))
         """of frames drawn with all that a clip shows of their past"""
-        self.nearby = Difficulty(rows)
+        self.nearby = Difficulty(len(rewards))
         """of frames drawn from those just before them alone"""
 
+    @property
+    def frames(self) -> np.ndarray:
+        """All frames of the recording, uint8 [rows, H, W, 3], not to be written to."""
+        if self._cache is not None:
+            return self._cache.mapped
+        assert self._loaded is not None
+        return self._loaded
+
     def batch(self, step: int, size: int, frames: int) -> Clips:
-        """`size` clips of `frames` frames, oldest first.
+        """The clips of `places`, cut."""
+        return self.cut(self.places(step, size, frames), frames)
+
+    def moments(self, step: int, size: int, frames: int) -> Clips:
+        """The clips of `moment_places`, cut."""
+        return self.cut(self.moment_places(step, size, frames), frames)
+
+    def places(self, step: int, size: int, frames: int) -> np.ndarray:
+        """Where `size` clips of `frames` frames lie, int64 [size, 2]: first row, end of the episode.
 
         A clip may end one frame behind the end of its episode: the last frame is then there twice, so that it is
         once the past of another.
@@ -79,46 +117,36 @@ class ClipSource:
         """
         rng = np.random.default_rng([self.seed, step])
         hard = self.difficulty.draw(rng, size)
-        places = [self._place(rng, frames, hard[i : i + 1]) for i in range(size)]
-        return self._cut(np.array(places), frames)
+        return np.array([self._place(rng, frames, hard[i : i + 1]) for i in range(size)]).reshape(-1, 2)
 
-    def moments(self, step: int, size: int, frames: int) -> Clips:
-        """`size` short clips for learning their last frame: half of them anywhere, half where `nearby` is high."""
+    def moment_places(self, step: int, size: int, frames: int) -> np.ndarray:
+        """`places` of short clips for learning their last frame: half anywhere, half where `nearby` is high."""
         rng = np.random.default_rng([self.seed, step, 1])
-        rows = [*self.nearby.draw(rng, size // 2), *rng.integers(len(self.frames), size=size)]
+        rows = [*self.nearby.draw(rng, size // 2), *rng.integers(len(self.actions), size=size)]
         places = [place for row in rows if (place := self._fit(int(row) - frames + 1, int(row), frames))]
         while len(places) < size:
             places.append(self._place(rng, frames, np.zeros(0, np.int64)))
-        return self._cut(np.array(places[:size]), frames)
+        return np.array(places[:size]).reshape(-1, 2)
 
-    def _cut(self, places: np.ndarray, frames: int) -> Clips:
-        """Clips from places int64 [B, 2]: their first row, the end of their episode."""
+    def cut(self, places: np.ndarray, frames: int) -> Clips:
+        """Clips of `frames` frames from places int64 [B, 2], oldest frame first."""
         wanted = places[:, :1] + np.arange(frames)
         rows = np.minimum(wanted, places[:, 1:] - 1)
         behind = wanted > rows
         return Clips(
-            frames=torch.from_numpy(self.frames[rows]),
+            frames=torch.from_numpy(np.asarray(self.frames[rows])),
             actions=torch.from_numpy(np.where(behind, self.null_action, self.actions[rows])),
             rewards=torch.from_numpy(np.where(behind, self.no_reward, self.reward_index[rows])),
             terminated=torch.from_numpy(np.where(behind, 0, self.terminated[rows]).astype(np.float32)),
             rows=rows,
         )
 
-    def _events(self) -> list[np.ndarray]:
-        inside = np.zeros(len(self.rewards), bool)
-        for start, stop in zip(self.starts, self.stops, strict=True):
-            inside[start:stop] = True
-        kinds = [self.reward_index == value for value in np.unique(self.reward_index) if value != self.no_reward]
-        found = [np.flatnonzero(kind & inside) for kind in [*kinds, self.terminated > 0]]
-        return [rows for rows in found if len(rows)]
-
-    def _picture_statistics(self, every: int = 7) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of every pixel over a subsample, float32 [H, W, 3] in [0, 1]."""
-        sample = self.frames[::every]
-        total = np.zeros(sample.shape[1:], np.float64)
+    def _picture_statistics(self, sample: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of every pixel over the given rows, float32 [H, W, 3] in [0, 1]."""
+        total = np.zeros(self.frames.shape[1:], np.float64)
         square = np.zeros_like(total)
-        for part in np.array_split(sample, max(1, len(sample) // 512)):
-            x = part.astype(np.float32) / 255
+        for rows in np.array_split(sample, max(1, len(sample) // 512)):
+            x = self.frames[rows].astype(np.float32) / 255
             total += x.sum(0)
             square += (x * x).sum(0)
         mean = total / len(sample)
@@ -130,13 +158,13 @@ class ClipSource:
         for _ in range(1000):
             kind, offset = rng.random(), int(rng.random() ** 2 * max(frames - 2, 1))
             if self.events and kind < self.event_share:
-                row = int(rng.choice(self.events[int(rng.integers(len(self.events)))]))
+                row = int(rng.choice(self.events[int(rng.integers(len(self.events)))].rows))
                 found = self._fit(row - 1 - offset, row, frames)  # mostly early in the clip: see what follows it
             elif len(hard) and kind < self.event_share + self.hard_share:
                 row = int(hard[0])
                 found = self._fit(row - (frames - 1) + offset, row, frames)  # mostly late: with all the past there is
             else:
-                start = int(rng.integers(len(self.frames)))
+                start = int(rng.integers(len(self.actions)))
                 found = self._fit(start, start, frames)
             if found is not None:
                 return found
@@ -150,6 +178,13 @@ class ClipSource:
         low, stop = int(self.starts[episode]), int(self.stops[episode])
         high = stop + 1 - frames
         return (min(max(start, low), high), stop) if low <= high else None
+
+
+def _led_to(values: np.ndarray, first: np.ndarray, nothing: float) -> np.ndarray:
+    """Of every frame, what belongs to the step that led to it; `nothing` in the `first` rows of episodes."""
+    moved = np.roll(values, 1)
+    moved[first] = nothing
+    return moved
 
 
 def _nearest(values: np.ndarray, choices: list[float]) -> np.ndarray:

@@ -21,11 +21,13 @@ from . import allocator
 from .checkpoint import WorldError, load_world, save_world
 from .clips import ClipSource
 from .distillation import Distillation, DistillationConfig
+from .heldout import note_split, split_for
 from .model import WorldModel
 from .optimizer import OptimizerConfig
 from .rollout import World
-from .train import split
-from .train_state import TrainStateError
+from .team import Team
+from .train import open_cache
+from .train_state import Origin, TrainStateError
 from .trainer import Trainer
 from .trainer_config import TrainerConfig
 
@@ -52,6 +54,8 @@ class DistillConfig(Command):
     """of the new world; empty: the teacher's"""
     heldout: float = 0.05
     """share of the episodes, the last ones, that is not learned from"""
+    cache: str = ""
+    """folder of the recording's training cache, made if it is missing; empty: `cache/` in `out`"""
     device: str = "auto"
     threads: int = 0
     """CPU threads; 0 takes all"""
@@ -74,14 +78,14 @@ def distill(config: DistillConfig) -> Path:
     best = "cuda" if torch.cuda.is_available() else "cpu"
     device = torch.device(best if config.device == "auto" else config.device)
     teacher = load_world(config.world, str(device), dtype="fp32")
-    source = fitting_clips(teacher, config)
+    out = Path(config.out)
+    out.mkdir(parents=True, exist_ok=True)
+    source, origin = fitting_clips(teacher, config)
     student = WorldModel(teacher.model.config)
     student.load_state_dict(teacher.model.state_dict())
     served = replace(teacher.sampler, steps=config.passes)
-    out = Path(config.out)
-    out.mkdir(parents=True, exist_ok=True)
     objective = Distillation(student.to(device), source, served, config.trainer, teacher.model, config.how)
-    trainer = Trainer(student, source, served, config.trainer, out, objective)
+    trainer = Trainer(student, source, served, config.trainer, out, origin=origin, objective=objective)
 
     def export(step: int) -> None:
         averaged = WorldModel(teacher.model.config)
@@ -93,8 +97,8 @@ def distill(config: DistillConfig) -> Path:
     return out / "world"
 
 
-def fitting_clips(teacher: World, config: DistillConfig) -> ClipSource:
-    """Clips of the recording, which must be of pictures, actions and rewards as the world has them.
+def fitting_clips(teacher: World, config: DistillConfig) -> tuple[ClipSource, Origin]:
+    """Clips of the recording, which must be of pictures, actions and rewards as the world has them; and whose they are.
 
     Raises:
         ValueError: if it is not.
@@ -105,9 +109,13 @@ def fitting_clips(teacher: World, config: DistillConfig) -> ClipSource:
     if found != wanted:
         raise ValueError(f"{config.data} has pictures and actions {found}, the world {config.world} has {wanted}; "
                          "pass a recording of the same game")
-    training, _ = split(recording.episodes, config.heldout)
-    return ClipSource(recording, training, sizes.reward_values, sizes.num_actions, config.trainer.event_share,
-                      config.trainer.hard_share, config.trainer.seed)
+    training, heldout = split_for(Path(config.out), recording.episodes, config.heldout)
+    note_split(Path(config.out), training, heldout)
+    cache = open_cache(config.cache or Path(config.out) / "cache", recording, Team())
+    origin = Origin(recording.meta["game"]["id"], [e.id for e in recording.episodes],
+                    asdict(sizes) | {"teacher": teacher.hash})
+    return ClipSource(cache, training, sizes.reward_values, sizes.num_actions, config.trainer.event_share,
+                      config.trainer.hard_share, config.trainer.seed), origin
 
 
 def student_card(teacher: World, config: DistillConfig, step: int) -> dict[str, Any]:

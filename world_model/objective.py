@@ -13,6 +13,7 @@ from .difficulty import Difficulty
 from .error_bank import ErrorBank
 from .ghosts import haunt, haunt_past
 from .levels import LevelSampler
+from .loader import Portion
 from .losses import motion_weight, outcome_loss, picture_loss, rarity_weight
 from .model import WorldModel
 from .own_past import free_past, own_past
@@ -44,20 +45,36 @@ class Objective(nn.Module):
         """Whether what the past alone lets expect is of use."""
         return self.config.noise_draws > 1 or self.config.undecided_share > 0
 
-    def forward(self, step: int) -> tuple[Tensor, dict[str, Any]]:
-        """The loss of step number `step`, the same whenever it is asked for, and what to log."""
-        generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + step)
+    @property
+    def moment_frames(self) -> int:
+        """Frames of a moment: the one to learn and those that the decoder is told of."""
+        return 1 + max(self.model.config.history, self.model.config.action_memory, 1)
+
+    def forward(self, portion: Portion) -> tuple[Tensor, dict[str, Any]]:
+        """The loss of a portion of a step, the same whenever it is asked for, and what to log.
+
+        Portions of a step share what decides their cost, so that processes wait for each other as little as can be;
+        all else is drawn for each apart.
+        """
+        step = portion.step
+        generator = self._generator(step)
         mode = self.levels.mode(generator)
-        clips = self.source.batch(step, self.config.batch, self.config.frames + 1)
-        record = {"mode": mode} | self._losses(mode, clips, generator, step)
-        if not self.config.moments:
+        if portion.part:
+            generator = self._generator(step, portion.part)
+        record = {"mode": mode} | self._losses(mode, portion.clips, generator, step)
+        if portion.moments is None:
             return record["loss"], record
-        record["nearby"] = self._nearby_loss(generator, step)
+        record["nearby"] = self._nearby_loss(generator, portion.moments)
         return record["loss"] + record["nearby"], record
 
     def memory(self) -> dict[str, Tensor]:
         """What it remembers between steps, to be saved with the run and copied back into."""
         return {} if self.bank is None else dict(self.bank.named_buffers())
+
+    def _generator(self, step: int, part: int = 0, choice: int = 0) -> torch.Generator:
+        """What decides everything random in a part of a step; apart from it, a choice common to all parts."""
+        seed = np.random.SeedSequence([self.config.seed, step, part, choice]).generate_state(1, np.uint64)
+        return torch.Generator().manual_seed(int(seed[0]))
 
     def _losses(self, mode: str, clips: Clips, generator: torch.Generator, step: int) -> dict[str, Any]:
         x = self.model.scaler.encode(clips.frames.to(self.device))
@@ -83,7 +100,8 @@ class Objective(nn.Module):
         """
         past, depth = self._past(x, clips, generator, step)
         record, estimate = self._teacher_pass(clips, x, past, times, noise, generator)
-        if self.config.chain > 1 and float(torch.rand((), generator=generator)) < self.config.chain_share:
+        chained = float(torch.rand((), generator=self._generator(step, choice=2))) < self.config.chain_share
+        if self.config.chain > 1 and chained:
             losses = [record["loss"]]
             for _ in range(1, min(self.config.chain, x.shape[1] - 1)):
                 clips, x = clips.after_first(), x[:, 1:]
@@ -147,10 +165,9 @@ class Objective(nn.Module):
         return drop_actions(actions.to(self.device), self.model.null_action, self.config.action_dropout,
                             self.config.action_cut, generator)
 
-    def _nearby_loss(self, generator: torch.Generator, step: int) -> Tensor:
+    def _nearby_loss(self, generator: torch.Generator, clips: Clips) -> Tensor:
         """Picture loss of single frames that the decoder draws alone: far cheaper than clips, and mostly enough."""
         history, memory = self.model.config.history, self.model.config.action_memory
-        clips = self.source.moments(step, self.config.moments, 1 + max(history, memory, 1))
         x = self.model.scaler.encode(clips.frames.to(self.device))
         actions = clips.actions[:, -1 - memory:].to(self.device)
         times = self.levels.times("teacher", len(x), 1, generator).to(self.device)
@@ -193,14 +210,14 @@ class Objective(nn.Module):
     def _remember(self, difficulty: Difficulty, rows: np.ndarray, errors: Tensor, times: Tensor) -> None:
         """Note how well frames were drawn, where it took skill; all [B, T]."""
         chosen = (times > HARD_TIME).cpu().numpy()
-        difficulty.remember(rows[chosen], errors.detach().cpu().numpy()[chosen])
+        difficulty.note(rows[chosen], errors.detach().cpu().numpy()[chosen])
 
     def _past(self, x: Tensor, clips: Clips, generator: torch.Generator, step: int) -> tuple[Tensor, int]:
         """Frames 0..T-1 of clips [B, T+1, H, W, 3] as the past of the others, and how deep they are the world's own.
 
         The depth is 0 for a real past, and else how many drawn frames a drawn one goes back through.
         """
-        own, free, how_far = torch.rand(3, generator=generator).tolist()
+        own, free, how_far = torch.rand(3, generator=self._generator(step, choice=1)).tolist()
         if step < self.config.own_after * self.config.steps or own >= self.config.own_share:
             return x[:, :-1], 0
         frames = x.shape[1] - 1

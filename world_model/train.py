@@ -1,11 +1,12 @@
 """Train a world from a recording: `python -m world_model.train data=data/pong out=runs/pong`.
 
-Run it again with the same `out` to go on from the last checkpoint, after a kill too.
+Run it again with the same `out` to go on from the last checkpoint, after a kill too. Several processes share every
+step: `torchrun --nproc_per_node=2 -m world_model.train ...`; a run may go on with another number of them.
 """
 
+import json
 import sys
-import time
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +16,24 @@ import torch
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig
 
-from recorders import Command, Episode, Recording, RecordingError, open_recording, settings
+from recorders import Command, Episode, Recording, RecordingError, TrainingCache, open_recording, settings
 
 from . import allocator
-from .checkpoint import WorldError, load_world, save_world
+from .checkpoint import WorldError, save_world
 from .clips import ClipSource
 from .contexts import Contexts
+from .events import event_card, event_table, event_weights
 from .flops import peak_flops, training_flops
+from .heldout import note_split, split_for
 from .model import WorldModel
 from .model_config import WorldModelConfig
 from .sampler import SamplerConfig
 from .strip import save_strip
-from .train_state import TrainStateError
+from .team import Team
+from .train_state import Origin, TrainStateError
 from .trainer import Trainer
 from .trainer_config import TrainerConfig
+from .transfer import start_from
 
 
 @dataclass(kw_only=True)
@@ -42,11 +47,13 @@ class TrainConfig(Command):
     name: str = "World-v0"
     """name of the world, as in gymnasium.make("foreframe/<name>")"""
     heldout: float = 0.05
-    """share of the episodes, the last ones, kept from training and used for samples and contexts"""
+    """share of the episodes, the last ones, kept from training and used for samples and contexts; see `split.json`"""
+    cache: str = ""
+    """folder for the recording's unpacked frames; empty: `cache` under `out`"""
     contexts: int = 64
     """starting clips shipped with the world"""
     init: str = ""
-    """folder of a world whose weights are the starting point; empty: start from nothing"""
+    """folder of a world whose weights are the starting point, of another game too; empty: start from nothing"""
     device: str = "auto"
     threads: int = 0
     """CPU threads; 0 takes all"""
@@ -56,41 +63,71 @@ class TrainConfig(Command):
 
 
 def train(config: TrainConfig) -> Path:
-    """Train as `config` says, from the last checkpoint in `out` if there is one.
+    """Train as `config` says, from the last checkpoint in `out` if there is one; alone, or with others by torchrun.
 
     Returns:
         The world's folder.
+
+    Raises:
+        RecordingError, TrainStateError, WorldError, ValueError: if something given cannot be used.
     """
     allocator.keep_memory()
     if config.threads:
         torch.set_num_threads(config.threads)
     torch.manual_seed(config.trainer.seed)
-    best = "cuda" if torch.cuda.is_available() else "cpu"
-    device = torch.device(best if config.device == "auto" else config.device)
+    team, device = Team.join(config.device)
+    try:
+        return _train(config, team, device)
+    finally:
+        team.leave()
+
+
+def _train(config: TrainConfig, team: Team, device: torch.device) -> Path:
     out = Path(config.out)
     out.mkdir(parents=True, exist_ok=True)
     recording = open_recording(config.data)
     fit_to_recording(config.model, recording)
-    training, heldout = split(recording.episodes, config.heldout)
-    source = ClipSource(recording, training, config.model.reward_values, config.model.num_actions,
+    training, heldout = split_for(out, recording.episodes, config.heldout)
+    cache = open_cache(config.cache or out / "cache", recording, team)
+    source = ClipSource(cache, training, config.model.reward_values, config.model.num_actions,
                         config.trainer.event_share, config.trainer.hard_share, config.trainer.seed)
     model = WorldModel(config.model)
     model.scaler.mean.copy_(source.mean)
     if config.init:
-        start_from(model, config.init)
-    trainer = Trainer(model.to(device), source, config.sampler, config.trainer, out)
-    clips = draw_contexts(source, heldout, config.contexts, config.model.window)
+        new = start_from(model, config.init, recording.meta["game"]["id"])
+        if team.leads:
+            print(f"weights of {config.init}; new: {', '.join(new) or 'nothing'}", flush=True)
+    origin = Origin(recording.meta["game"]["id"], [e.id for e in recording.episodes], asdict(config.model))
+    trainer = Trainer(model.to(device), source, config.sampler, config.trainer, out, team, origin)
+    shown = heldout or training
+    clips = draw_contexts(source, shown, config.contexts, config.model.window)
+    card = world_card(config, recording, heldout)
 
     def export(step: int) -> None:
         averaged = WorldModel(config.model)
         averaged.load_state_dict(trainer.average | {"scaler.mean": model.scaler.mean}, strict=False)
-        save_world(out / "world", averaged, config.sampler, world_card(config, recording, step), clips)
-        save_strip(out / "world", out / f"strip-{step:07d}.png", source, heldout)
+        card["trained"]["steps"] = step
+        save_world(out / "world", averaged, config.sampler, card, clips)
+        save_strip(out / "world", out / f"strip-{step:07d}.png", source, shown)
 
-    report_effort(config, trainer)
-    trainer.run(export)
-    export(trainer.step)
+    if team.leads:
+        note_split(out, training, heldout)
+        report_data(config, source, training, heldout)
+    trainer.run(export, lambda seconds: report_effort(config, trainer, seconds))
+    if team.leads:
+        export(trainer.step)
+    team.wait()
     return out / "world"
+
+
+def open_cache(folder: str | Path, recording: Recording, team: Team) -> TrainingCache:
+    """The recording unpacked in a folder; the first process of a team does it, the others wait."""
+    if not team.leads:
+        team.wait()
+    cache = TrainingCache.build(recording, folder)
+    if team.leads:
+        team.wait()
+    return cache
 
 
 def fit_to_recording(config: WorldModelConfig, recording: Recording) -> None:
@@ -99,24 +136,6 @@ def fit_to_recording(config: WorldModelConfig, recording: Recording) -> None:
     config.num_actions = int(recording.meta["game"]["action_space"]["n"])
     config.reward_values = sorted({float(r) for r in np.unique(recording.rewards)} | {0.0})
     config.__post_init__()
-
-
-def start_from(model: WorldModel, folder: str) -> None:
-    """Copy the weights of a world of the same sizes into `model`; its window may differ, which has no weights.
-
-    Raises:
-        ValueError: if its sizes differ.
-    """
-    other = load_world(folder, dtype="fp32").model
-    if replace(other.config, window=model.config.window) != model.config:
-        raise ValueError(f"init={folder} has other sizes: {asdict(other.config)}, this run has {asdict(model.config)}")
-    model.load_state_dict(other.state_dict())
-
-
-def split(episodes: list[Episode], share: float) -> tuple[list[Episode], list[Episode]]:
-    """(training, held-out) episodes; the last ones are held out, at least one where there are two."""
-    count = min(max(1, round(len(episodes) * share)), len(episodes) - 1) if share > 0 else 0
-    return episodes[: len(episodes) - count], episodes[len(episodes) - count :] or episodes
 
 
 def draw_contexts(source: ClipSource, episodes: list[Episode], count: int, frames: int) -> Contexts:
@@ -133,7 +152,7 @@ def draw_contexts(source: ClipSource, episodes: list[Episode], count: int, frame
     return Contexts(source.frames[rows], source.actions[rows][:, 1:])
 
 
-def world_card(config: TrainConfig, recording: Recording, step: int) -> dict[str, Any]:
+def world_card(config: TrainConfig, recording: Recording, heldout: list[Episode]) -> dict[str, Any]:
     """What `world.json` says of a world besides its sizes."""
     game = recording.meta["game"]
     return {
@@ -141,23 +160,30 @@ def world_card(config: TrainConfig, recording: Recording, step: int) -> dict[str
         "fps": game["fps"],
         "actions": {"meanings": game["action_meanings"], "keys": game["keys"]},
         "game": game,
-        "data": {"steps": int(sum(e.steps for e in recording.episodes)), "episodes": len(recording.episodes)},
-        "trained": {"steps": step, "batch": config.trainer.batch, "frames": config.trainer.frames,
+        "data": {"steps": int(sum(e.steps for e in recording.episodes)), "episodes": len(recording.episodes),
+                 "heldout": [e.id for e in heldout]},
+        "trained": {"steps": 0, "batch": config.trainer.batch, "frames": config.trainer.frames,
                     "torch": torch.__version__},
         "licence": "Apache-2.0",
     }
 
 
-def report_effort(config: TrainConfig, trainer: Trainer) -> None:
+def report_data(config: TrainConfig, source: ClipSource, training: list[Episode], heldout: list[Episode]) -> None:
+    """Print how episodes are split and how often events are drawn; the latter goes to `events.json` too."""
+    weights = event_weights(source.events, training, config.trainer.frames + 1, config.trainer.event_share)
+    print(f"{len(training)} episodes to train on, {len(heldout)} held out", flush=True)
+    print(event_table(weights), flush=True)
+    (Path(config.out) / "events.json").write_text(json.dumps(event_card(weights), indent=1))
+
+
+def report_effort(config: TrainConfig, trainer: Trainer, seconds: float) -> None:
     """Print FLOP per step, the time of one and the share of the processor's peak it reaches."""
-    flops = training_flops(config.model, config.trainer.batch, config.trainer.frames)
-    begun = time.perf_counter()
-    trainer.train_step()
-    trainer.train_step()
-    seconds = (time.perf_counter() - begun) / 2
+    flops = training_flops(config.model, config.trainer.batch // trainer.team.size, config.trainer.frames)
+    if not trainer.team.leads:
+        return
     peak = peak_flops(trainer.device, trainer.dtype)
     print(f"{sum(p.numel() for p in trainer.model.parameters()) / 1e6:.1f} M parameters, "
-          f"{flops / 1e9:.0f} GFLOP per teacher step, {seconds:.2f} s per step (first ones), "
+          f"{flops / 1e9:.0f} GFLOP per teacher step and process, {seconds:.2f} s per step (first ones), "
           f"{flops / seconds / 1e9:.0f} of {peak / 1e9:.0f} GFLOP/s ({trainer.dtype}, {trainer.device})", flush=True)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,48 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 STATE_FILE = "state.safetensors"
+FORMAT = "foreframe-train-state"
 
 
 class TrainStateError(RuntimeError):
     """A training state that cannot be resumed."""
+
+
+@dataclass
+class Origin:
+    """What a state was trained on, and what network it is of."""
+
+    game: str = ""
+    """id of the game; empty: not known"""
+    episodes: list[str] = field(default_factory=list)
+    """ids of all episodes of the recording; empty: not known"""
+    network: dict[str, Any] = field(default_factory=dict)
+    """settings of the network"""
+
+    def check(self, folder: Path, then: dict[str, Any] | None) -> bool:
+        """Whether a state in `folder` that notes the origin `then` is of the very recording, not of a shorter one.
+
+        States of earlier versions note none; their recording is taken to be this one.
+
+        Raises:
+            TrainStateError: if it is of another game, recording or network.
+        """
+        if then is None:
+            return True
+        differ = {name: (then["network"].get(name), value) for name, value in self.network.items()
+                  if name != "window" and then["network"].get(name) != value}  # a window has no weights
+        lost = sorted(set(then["episodes"]) - set(self.episodes)) if self.episodes else []
+        if then["game"] and self.game and then["game"] != self.game:
+            what = f"of another game ({then['game']}, the recording is of {self.game})"
+        elif lost:
+            what = f"of another recording ({len(lost)} of its {len(then['episodes'])} episodes are not here, {lost[0]})"
+        elif differ:
+            was = ", ".join(f"{name}: {a}, not {b}" for name, (a, b) in sorted(differ.items()))
+            what = f"of another network ({was})"
+        else:
+            return not self.episodes or then["episodes"] == self.episodes
+        raise TrainStateError(f"{folder / STATE_FILE} is {what}; pass the run's own model settings and data "
+                              "or another out=")
 
 
 def save_state(folder: Path, step: int, groups: dict[str, dict[str, Tensor]], meta: dict[str, Any]) -> None:
@@ -23,7 +62,7 @@ def save_state(folder: Path, step: int, groups: dict[str, dict[str, Tensor]], me
     tensors = {f"{group}/{name}": tensor.detach().contiguous().clone()
                for group, items in groups.items() for name, tensor in items.items()}
     part = folder / (STATE_FILE + ".part")
-    save_file(tensors, part, metadata={"step": str(step), "meta": json.dumps(meta)})
+    save_file(tensors, part, metadata={"format": FORMAT, "step": str(step), "meta": json.dumps(meta)})
     with open(part, "rb") as file:
         os.fsync(file.fileno())
     os.replace(part, folder / STATE_FILE)
@@ -43,6 +82,8 @@ def load_state(folder: Path) -> tuple[int, dict[str, dict[str, Tensor]], dict[st
     try:
         with safe_open(path, "pt") as file:
             header = file.metadata() or {}
+        if "step" not in header:
+            raise ValueError("its header names no training step: is it a world's weights?")
         groups: dict[str, dict[str, Tensor]] = {}
         for key, tensor in load_file(path).items():
             group, name = key.split("/", 1)

@@ -1,92 +1,158 @@
-"""The training loop: clips in, a world folder out, resumable at any step."""
+"""The training loop: clips in, a world folder out, resumable at any step, by any number of processes."""
 
-import json
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from .clips import ClipSource
 from .difficulty import Difficulty
+from .loader import ClipLoader
 from .model import WorldModel
 from .objective import Objective
 from .optimizer import Optimizer, rate_fraction
 from .precision import choose_dtype
 from .sampler import SamplerConfig
-from .train_state import check_fits, load_state, save_state, update_average
+from .team import Team
+from .train_state import Origin, check_fits, load_state, save_state, update_average
 from .trainer_config import TrainerConfig
+from .training_log import TrainingLog
 
 
 class Trainer:
-    """Owns the optimiser, the weight average and the run's folder."""
+    """Owns the optimiser, the weight average and the run's folder, which only the first process of a team writes to.
+
+    Args:
+        model: on the device it is trained on.
+        source: of clips.
+        sampler: how the world is served.
+        config: how it is trained.
+        out: folder of the run; its last checkpoint is where training goes on.
+        team: the processes that share every step.
+        origin: what is learned by what, noted in checkpoints and compared with theirs.
+        objective: what is learned; from the recording when None.
+
+    Raises:
+        TrainStateError: if the checkpoint is damaged or of something else.
+        ValueError: if a step cannot be shared out evenly among the team.
+    """
 
     def __init__(self, model: WorldModel, source: ClipSource, sampler: SamplerConfig, config: TrainerConfig, out: Path,
+                 team: Team | None = None, origin: Origin | None = None,
                  objective: Objective | None = None):
         self.model, self.source, self.config, self.out = model, source, config, out
+        self.team, self.origin = team or Team(), origin or Origin(network=asdict(model.config))
         self.device = model.scaler.mean.device
         self.objective = objective or Objective(model, source, sampler, config)
+        self.loader = ClipLoader(source, config, self.objective.moment_frames, self.team)
         self.optimizer = Optimizer(model, config.optimizer)
         self.average = {name: p.detach().clone() for name, p in model.named_parameters()}
         self.step = 0
         self.dtype = choose_dtype(self.device, config.precision)
         self._resume()
+        # modes use different parts of the network, and broadcasting its constant buffers would be waste
+        self.learner = DistributedDataParallel(self.objective, broadcast_buffers=False, find_unused_parameters=True) \
+            if self.team.size > 1 else self.objective
 
-    def run(self, report: Callable[[int], None] | None = None) -> None:
-        """Train to the configured step, saving and reporting on the way; `report(step)` draws samples."""
-        saved = reported = time.monotonic()
-        bar = tqdm(total=self.config.steps, initial=self.step, desc="train", dynamic_ncols=True, mininterval=2.0)
-        with open(self.out / "metrics.jsonl", "a") as log:
-            while self.step < self.config.steps:
-                begun = time.perf_counter()
-                record = self.train_step()
-                record["seconds"] = time.perf_counter() - begun
-                log.write(json.dumps(record) + "\n")
-                bar.update()
-                bar.set_postfix(loss=f"{record['loss']:.4f}", mode=record["mode"])
-                if time.monotonic() - saved > self.config.save_seconds:
-                    log.flush()
-                    self.save()
-                    saved = time.monotonic()
-                if report is not None and time.monotonic() - reported > self.config.report_seconds:
-                    report(self.step)
-                    reported = time.monotonic()
+    def run(self, report: Callable[[int], None] | None = None, timed: Callable[[float], None] | None = None) -> None:
+        """Train to the configured step, saving on the way.
+
+        Args:
+            report: is told the step now and then; the first process calls it, the others wait.
+            timed: is told the seconds of a step once two are done.
+        """
+        begun = saved = reported = time.monotonic()
+        bar = tqdm(total=self.config.steps, initial=self.step, desc="train", dynamic_ncols=True, mininterval=2.0,
+                   disable=not self.team.leads)
+        log = TrainingLog(self.out / "metrics.jsonl", self.step) if self.team.leads else None
+        first = self.step
+        while self.step < self.config.steps:
+            record = self.train_step()
+            if log is not None:
+                log.write(record)
+            bar.update()
+            bar.set_postfix(loss=f"{record['loss']:.4f}", mode=record["mode"], waiting=f"{self._waiting(begun):.1%}")
+            now = time.monotonic()
+            if timed is not None and self.step == first + 2:
+                timed((now - begun) / 2)
+            if log is not None and now - saved > self.config.save_seconds:
+                log.flush()
+                self.save()
+                saved = now
+            if log is not None and report is not None and now - reported > self.config.report_seconds:
+                report(self.step)
+                reported = time.monotonic()
         bar.close()
-        self.save()
+        self.loader.close()
+        if log is not None:
+            log.close()
+            self.save()
+            if self.step > first:
+                print(f"waited {self.loader.waited:.1f} s for clips, {self._waiting(begun):.2%} of the time",
+                      flush=True)
 
     def train_step(self) -> dict[str, Any]:
-        """One optimiser step. Returns what to log."""
-        with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
-            loss, record = self.objective(self.step)
-        loss.backward()
+        """One optimiser step. Returns what to log, the mean of all parts of the step."""
+        begun, waited = time.perf_counter(), self.loader.waited
+        records = [self._learn(last=i == self.config.accumulate - 1) for i in range(self.config.accumulate)]
         fraction = rate_fraction(self.step, self.config.steps, self.config.optimizer)
-        record["grad_norm"] = self.optimizer.step(fraction)
+        norm = self.optimizer.step(fraction)
+        told = self.team.gather((records, [known.noted() for known in self._difficulties().values()]))
+        for _, noted in told:  # the same in all processes, in the order of parts
+            for known, (rows, losses) in zip(self._difficulties().values(), noted, strict=True):
+                known.remember(rows, losses)
         self.step += 1
+        self.loader.advance()
         update_average(self.average, self.model, self.step, self.config.average)
-        return {"step": self.step, "lr": fraction} | {
-            k: round(float(v.detach()), 6) if isinstance(v, Tensor) else v for k, v in record.items()}
+        record = _mean([record for theirs, _ in told for record in theirs])
+        return {"step": self.step, "lr": fraction} | record | {
+            "grad_norm": round(norm, 6), "seconds": time.perf_counter() - begun, "waited": self.loader.waited - waited}
 
     def save(self) -> None:
         """Write a resumable state."""
+        clips, moments = self.loader.planned()
         groups: dict[str, dict[str, Tensor]] = {
             "model": dict(self.model.named_parameters()),
             "average": self.average,
             "optimizer": self.optimizer.state(),
             "buffers": {"mean": self.model.scaler.mean},
             "memory": self.objective.memory(),
-            "clips": {name: torch.from_numpy(known.losses) for name, known in self._difficulties()},
+            "clips": {name: torch.from_numpy(known.losses) for name, known in self._difficulties().items()},
+            "planned": {"clips": clips, "moments": moments},
         }
-        save_state(self.out, self.step, groups, {"trainer": asdict(self.config)})
+        save_state(self.out, self.step, groups, {"trainer": asdict(self.config), "origin": asdict(self.origin)})
+
+    def _learn(self, last: bool) -> dict[str, Any]:
+        """Add the gradient of the next portion; processes add theirs up at the last one. Returns its record."""
+        portion = self.loader.next()
+        with self._alone(not last):
+            with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
+                loss, record = self.learner(portion)
+            (loss / self.config.accumulate).backward()
+        return {k: float(v.detach()) if isinstance(v, Tensor) else v for k, v in record.items()}
+
+    def _alone(self, alone: bool) -> AbstractContextManager[Any]:
+        """Whether gradients stay in this process for now."""
+        return self.learner.no_sync() if alone and isinstance(self.learner, DistributedDataParallel) else nullcontext()
+
+    def _waiting(self, begun: float) -> float:
+        """Share of the time since `begun` that was spent waiting for clips."""
+        return self.loader.waited / max(time.monotonic() - begun, 1e-9)
 
     def _resume(self) -> None:
         found = load_state(self.out)
         if found is None:
+            self.loader.begin(0)
             return
-        self.step, groups, _ = found
+        self.step, groups, meta = found
+        same = self.origin.check(self.out, meta.get("origin"))
         check_fits(self.out, groups, {name: p.shape for name, p in self.model.named_parameters()})
         with torch.no_grad():
             for name, parameter in self.model.named_parameters():
@@ -97,10 +163,28 @@ class Trainer:
         for name, memory in self.objective.memory().items():
             if name in groups.get("memory", {}):
                 memory.copy_(groups["memory"][name])
-        for name, known in self._difficulties():
-            found_losses = groups.get("clips", {}).get(name)
-            if found_losses is not None and len(found_losses) == len(known.losses):
-                known.losses[:] = found_losses.numpy()
+        planned = self._restore_clips(groups, meta["trainer"]) if same else None
+        self.loader.begin(self.step, planned)
 
-    def _difficulties(self) -> list[tuple[str, Difficulty]]:
-        return [("difficulty", self.source.difficulty), ("nearby", self.source.nearby)]
+    def _restore_clips(self, groups: dict[str, dict[str, Tensor]],
+                       then: dict[str, Any]) -> tuple[Tensor, Tensor] | None:
+        """Take up which frames were hard. Returns the places planned, if they are still what is asked for."""
+        for name, known in self._difficulties().items():
+            losses = groups.get("clips", {}).get(name)
+            if losses is not None and len(losses) == len(known.losses):
+                known.remember(slice(None), losses.numpy())
+        now = asdict(self.config)
+        alike = all(then.get(name) == now[name] for name in
+                    ("batch", "frames", "moments", "event_share", "hard_share", "seed", "ahead"))
+        return (groups["planned"]["clips"], groups["planned"]["moments"]) if alike and "planned" in groups else None
+
+    def _difficulties(self) -> dict[str, Difficulty]:
+        return {"difficulty": self.source.difficulty, "nearby": self.source.nearby}
+
+
+def _mean(records: list[dict[str, Any]]) -> dict[str, Any]:
+    """What the parts of a step gave, each number averaged over the parts that have it."""
+    names = dict.fromkeys(name for record in records for name in record)
+    values = {name: [record[name] for record in records if name in record] for name in names}
+    return {name: given[0] if isinstance(given[0], str) else round(sum(given) / len(given), 6)
+            for name, given in values.items()}

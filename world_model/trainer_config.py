@@ -1,5 +1,6 @@
 """How long and on what a world is trained."""
 
+import os
 from dataclasses import dataclass, field
 
 from .error_bank import ErrorBankConfig
@@ -59,6 +60,12 @@ class TrainerConfig:
     """time between sample strips"""
     precision: str = "auto"
     """auto, bf16 or fp32"""
+    workers: int = -1
+    """processes that cut clips while the network learns; 0: none; -1: one, where there is more than one CPU"""
+    ahead: int = 2
+    """steps by which clips are chosen before they are learned from, at least `workers`"""
+    accumulate: int = 1
+    """parts, one after the other, in which a process takes its share of a step's clips: less memory at once"""
     seed: int = 0
     errors: ErrorBankConfig = field(default_factory=ErrorBankConfig)
     levels: LevelConfig = field(default_factory=LevelConfig)
@@ -67,7 +74,7 @@ class TrainerConfig:
 
     def __post_init__(self) -> None:
         choose_dtype("cpu", self.precision)
-        for name in ("steps", "batch", "frames", "noise_draws", "chain", "own_depth"):
+        for name in ("steps", "batch", "frames", "noise_draws", "chain", "own_depth", "accumulate"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.moments < 0:
@@ -84,3 +91,11 @@ class TrainerConfig:
         if self.action_dropout + self.action_cut > 1:
             raise ValueError(f"action_dropout and action_cut must be at most 1 together, "
                              f"got {self.action_dropout} and {self.action_cut}")
+        if self.workers < -1 or self.ahead < max(self.workers, 1):
+            raise ValueError(f"workers must be -1 or more and ahead at least that and 1, "
+                             f"got workers={self.workers}, ahead={self.ahead}")
+
+    @property
+    def worker_count(self) -> int:
+        """`workers`, decided."""
+        return min(1, (os.cpu_count() or 1) - 1) if self.workers < 0 else self.workers
