@@ -91,7 +91,7 @@ class AblationsConfig(Command):
     rows: list[str] = field(default_factory=lambda: list(ROWS))
     """techniques"""
     seeds: int = 3
-    tera: float = 4.0
+    tera: float = 2.5
     """10^12 floating-point operations per world"""
     recorded: int = 30_000
     """steps of the game to learn from"""
@@ -104,7 +104,7 @@ class AblationsConfig(Command):
 def settings_of(row: str, seed: int, config: AblationsConfig) -> TrainConfig:
     """A training of a row, but for its number of steps."""
     trainer = TrainerConfig(
-        batch=4, frames=12, seed=seed, event_share=0.15, hard_share=0.4, moments=0, ghost_share=0.0, noise_draws=1,
+        batch=8, frames=12, seed=seed, event_share=0.15, hard_share=0.4, moments=0, ghost_share=0.0, noise_draws=1,
         undecided_share=0.0, own_share=0.0, context_noise=0.0, average=0.99, save_seconds=120, report_seconds=1e9,
         optimizer=OptimizerConfig(matrix_lr=4e-3, lr=2e-3, warmup=30))
     ROWS[row](trainer)
