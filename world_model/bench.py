@@ -49,7 +49,7 @@ class Bench:
     @cached_property
     def real_run(self) -> Run:
         """A free run of the real game, of other episodes than the situations."""
-        moments = in_game(self.game, self.player(), self.config.seed + 200_000)
+        moments = in_game(self.game, self.player(), self.config.seed, self.config.seed + 200_000)
         return log(moments, self.config.amount("free_steps"), self.reader, desc="real run")
 
     @cached_property
@@ -61,10 +61,10 @@ class Bench:
     @cached_property
     def inverse(self) -> InverseDynamics:
         """Learned from real play of other episodes than the situations."""
-        played = play(self.game, self.env, self.meanings, self.config.amount("inverse_steps"), self.config.seed + 100_000)
-        return learn(played, self.kinds, self.config.amount("inverse_updates"))
+        steps, updates = self.config.amount("inverse_steps"), self.config.amount("inverse_updates")
+        return learn(play(self.game, self.env, self.meanings, steps, self.config.seed + 100_000), self.kinds, updates)
 
     def recovered(self, frames: np.ndarray, actions: np.ndarray) -> np.ndarray:
-        """Whether actions [B, T] are read off the frames [B, T, H, W, 3] that follow the situations; bool [B, T - 1]."""
+        """Whether actions [B, T] are read off frames [B, T, H, W, 3] that follow the situations: bool [B, T - 1]."""
         before = np.stack([s.frames for s in self.scenarios])
         return recovered(self.inverse, before, frames, self.kinds[actions])

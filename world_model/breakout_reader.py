@@ -1,6 +1,8 @@
 """Breakout as the evaluation reads it."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from itertools import pairwise
 
 import numpy as np
 
@@ -12,16 +14,17 @@ from .game_reader import PADDLE_AND_BALL, Held, Measure, Readings, ball_errors, 
 class BreakoutReader:
     """Paddle, ball, bricks, lives and score. See `GameReader`."""
 
-    measures = PADDLE_AND_BALL | {
+    measures: Mapping[str, Measure] = PADDLE_AND_BALL | {
         "bricks": Measure("error in the number of bricks"),
         "bricks_within_1": Measure("number of bricks right to 1"),
         "wall": Measure("bricks there that are gone, or gone that are there"),
         "score_right": Measure("score right"),
         "lives_right": Measure("lives right"),
     }
-    run_titles = {"valid": "valid picture", "ball_in_play": "ball there while in play", "bricks_stay": "no brick came back",
-                  "score_agrees": "score agrees with rewards", "lives_fall": "lives change by one, downwards"}
-    held = (Held("right", 2), Held("left", 3))
+    run_titles: Mapping[str, str] = {
+        "valid": "valid picture", "ball_in_play": "ball there while in play", "bricks_stay": "no brick came back",
+        "score_agrees": "score agrees with rewards", "lives_fall": "lives change by one, downwards"}  # fmt: skip
+    held: Sequence[Held] = (Held("right", 2), Held("left", 3))
 
     def read(self, frames: np.ndarray) -> Readings:
         """`BreakoutObjects` of pictures, and which are valid."""
@@ -64,7 +67,7 @@ def _in_play(readings: Readings, rewards: np.ndarray, begins: np.ndarray, grace:
     breaks = np.flatnonzero(np.diff(readings["lives"], prepend=readings["lives"][:1]) != 0)
     edges = sorted({0, *breaks.tolist(), *np.flatnonzero(begins).tolist(), len(rewards)})
     playing = np.zeros(len(rewards), bool)
-    for begin, end in zip(edges, edges[1:], strict=False):
+    for begin, end in pairwise(edges):
         seen = np.flatnonzero(readings["ball"][begin:end])
         if len(seen):
             playing[begin + seen[0] : max(end - grace, begin)] = True

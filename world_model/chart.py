@@ -1,8 +1,9 @@
 """The evaluation as one picture."""
 
 import io
-from pathlib import Path
 from typing import Any
+
+from PIL import Image
 
 from .game_reader import Measure, reader_for
 from .horizons import measures_of
@@ -17,7 +18,7 @@ def rows_of(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """The report's rows over the horizons: the world, the second world if there is one, the naive baselines."""
     horizons = report["horizons"]
     second = {"beside": report["beside"]["horizons"]["world"]} if "beside" in report else {}
-    return {"world": horizons["world"]} | second | {k: horizons[k] for k in ("shuffled_actions", "repeat_last")}
+    return {"world": horizons["world"], **second, **{k: horizons[k] for k in ("shuffled_actions", "repeat_last")}}
 
 
 def titles_of(report: dict[str, Any]) -> dict[str, Measure]:
@@ -26,7 +27,7 @@ def titles_of(report: dict[str, Any]) -> dict[str, Measure]:
 
 
 def chart(report: dict[str, Any]) -> bytes:
-    """A PNG: every horizon curve, what the free run keeps, its motion and clarity, and the calibration."""
+    """A PNG of 64 colours: horizon curves, what the free run keeps, its motion and clarity, and the calibration."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -47,12 +48,9 @@ def chart(report: dict[str, Any]) -> bytes:
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=75)
     pyplot.close(figure)
-    return file.getvalue()
-
-
-def save_chart(report: dict[str, Any], path: Path) -> None:
-    """Write `chart` to a file."""
-    path.write_bytes(chart(report))
+    small = io.BytesIO()
+    Image.open(file).convert("RGB").quantize(64, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
+    return small.getvalue()
 
 
 def _horizon_panel(axis: Any, report: dict[str, Any], name: str) -> None:
@@ -60,9 +58,9 @@ def _horizon_panel(axis: Any, report: dict[str, Any], name: str) -> None:
         points = [(int(h), f) for h, f in part["curves"][name].items() if f["low"] is not None]
         if points:
             steps, figures = zip(*points, strict=True)
-            axis.plot(steps, [f["value"] for f in figures], marker="o", markersize=3, color=COLOURS[row], label=LABELS[row])
-            axis.fill_between(steps, [f["low"] for f in figures], [f["high"] for f in figures], alpha=0.2,
-                              color=COLOURS[row], linewidth=0)
+            value, low, high = ([f[key] for f in figures] for key in ("value", "low", "high"))
+            axis.plot(steps, value, marker="o", markersize=3, color=COLOURS[row], label=LABELS[row])
+            axis.fill_between(steps, low, high, alpha=0.2, color=COLOURS[row], linewidth=0)
     axis.set_xscale("log", base=2)
     axis.set_title(titles_of(report)[name].title, fontsize=8)
     axis.tick_params(labelsize=7)
@@ -98,7 +96,7 @@ def _drift_panel(axis: Any, report: dict[str, Any], name: str) -> None:
 
 def _calibration_panel(axis: Any, report: dict[str, Any], name: str) -> None:
     values = report["seeds"]["calibration"]["quintiles"]
-    axis.plot(range(1, 6), [float("nan") if v is None else v for v in values], marker="o", markersize=3, color=COLOURS["world"])
+    _tenths(axis, values, "")
     axis.set_title("error by fifths of the seeds' spread", fontsize=8)
     axis.tick_params(labelsize=7)
 

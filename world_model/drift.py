@@ -1,7 +1,7 @@
 """Whether a long run stays what it was, and what the real game is: drift, exposure, motion, colours.
 
-VDE is the video drift error of BlockVid (Zhang et al. 2025): chunks of a run against its own first one. It cannot see
-what is wrong from the start, and a picture that never changes has none. So every chunk is also compared with a real run.
+VDE is the video drift error of BlockVid (2025): chunks of a run against its own first one. It cannot see what is wrong
+from the start, and a picture that never changes has none. So every chunk is also compared with a run of the real game.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .intervals import figure, mean
-from .metrics import luminance
+from .metrics import luminance, motion
 
 BINS = 16
 """of brightness per channel in a palette"""
@@ -38,9 +38,8 @@ class Look:
     def of(cls, frames: np.ndarray, before: np.ndarray | None = None) -> "Look":
         """The look of pictures uint8 [T, H, W, 3]; `before` is the one before the first."""
         light = luminance(frames)
-        difference = np.abs(np.diff(frames.astype(np.int16), axis=0)).mean((1, 2, 3))
-        first = np.nan if before is None else np.abs(frames[0].astype(np.int16) - before).mean()
-        return cls(light.mean((1, 2)), _laplacian(light).var((1, 2)), np.concatenate([[first], difference]),
+        first = [np.nan] if before is None else motion(np.stack([before, frames[0]]))
+        return cls(light.mean((1, 2)), _laplacian(light).var((1, 2)), np.concatenate([first, motion(frames)]),
                    np.stack([_palette(frame) for frame in frames]))
 
     @classmethod
@@ -101,12 +100,13 @@ def deviations(values: np.ndarray) -> np.ndarray:
 def vde(deviation: np.ndarray) -> dict[str, float]:
     """Video drift error from the deviations [N - 1] of chunks 2 to N.
 
-    Weighted means; BlockVid's sums are those times the sum of the weights. `linear` (N - i + 1) and `log` are BlockVid's
-    and count the earlier chunks more; `late` (i - 1) counts the later ones, `flat` all alike.
+    Weighted means; BlockVid's sums are those times the sum of the weights. `linear` (N - i + 1) and its `log` are
+    BlockVid's and count earlier chunks more; `late` (i - 1) counts later ones more, `flat` all alike.
     """
     count = len(deviation) + 1
-    i = np.arange(2, count + 1)
-    weights = {"linear": count - i + 1.0, "log": np.log(count - i + 1) + 1e-12, "late": i - 1.0, "flat": np.ones(len(i))}
+    i = np.arange(2.0, count + 1)
+    left = count - i + 1
+    weights = {"linear": left, "log": np.log(left) + 1e-12, "late": i - 1, "flat": np.ones(len(i))}
     return {name: float((weight * deviation).sum() / weight.sum()) for name, weight in weights.items()}
 
 

@@ -29,7 +29,8 @@ from .report_parts import ReportParts, to_json, write
 from .rollout import World
 from .targets import target_rows, target_table
 
-REPORT, PICTURE, PAGE = "evaluation.json", "evaluation.png", "evaluation.html"
+REPORT, PICTURE, PAGE = ".json", ".png", ".html"
+"""endings of the three files"""
 
 _NOT_IN_KEY = ("world", "beside", "out", "resume", "device", "defaults", "hydra", "passes")
 
@@ -37,6 +38,7 @@ _NOT_IN_KEY = ("world", "beside", "out", "resume", "device", "defaults", "hydra"
 def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     """Run all measurements, write `evaluation.json`, `.png` and `.html`, and put a summary into the card.
 
+    A quick one is called `evaluation-quick` and leaves the card alone; so does any with a folder of its own (`out`).
     Finished parts are in `evaluation.json.part` until the report is there; a later call with the same settings and
     worlds goes on from them.
 
@@ -50,26 +52,30 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     """
     allocator.keep_memory()
     world, second = _worlds(config)
-    out = Path(config.out or config.world)
-    out.mkdir(parents=True, exist_ok=True)
-    parts = ReportParts(out / (REPORT + ".part"), _key(config, world, second), config.resume)
+    report_file(config, REPORT).parent.mkdir(parents=True, exist_ok=True)
+    parts = ReportParts(report_file(config, REPORT + ".part"), _key(config, world, second), config.resume)
     begun = time.perf_counter()
     bench = Bench(world, config)
     report: dict[str, Any] = {
         "world": world.card["name"], "hash": world.hash, "env": bench.env, "frame_shape": list(world.observation_shape),
-        "denoising_passes": world.sampler.steps, "seed": config.seed, "quick": config.quick, "amounts": config.amounts(),
-        **Measurements(world, bench, parts).all(),
+        "denoising_passes": world.sampler.steps, "seed": config.seed, "quick": config.quick,
+        "amounts": config.amounts(), **Measurements(world, bench, parts).all(),
     }  # fmt: skip
     if second is not None:
         report["beside"] = {"world": second.card["name"], "hash": second.hash,
                             **Measurements(second, bench, parts, "beside ").all()}
     report["targets"] = target_rows(report)
     report["seconds"] = parts.seconds | {"this call": round(time.perf_counter() - begun, 1)}
-    _write(report, out)
+    _write(report, config)
     parts.close()
     if not config.out and not config.quick:
         write_card(Path(config.world), world.card | {"metrics": summary(report)})
     return report
+
+
+def report_file(config: EvaluateConfig, ending: str) -> Path:
+    """Where one of the three files goes."""
+    return Path(config.out or config.world) / f"evaluation{'-quick' if config.quick else ''}{ending}"
 
 
 def summary(report: dict[str, Any]) -> dict[str, Any]:
@@ -84,7 +90,7 @@ def summary(report: dict[str, Any]) -> dict[str, Any]:
         **{name: found["f1"] for name, found in whole.items() if "f1" in found},
         "inverse_dynamics": {name: inverse[name] for name in ("real", "world", "ratio") if name in inverse},
         "held": {name: held["obeyed"] for name, held in report["control"].get("held", {}).items()},
-        "free_run": {"steps": run["steps"], "score": run["drift"]["score"], "motion_ratio": run["motion_ratio"], **kept},
+        "free_run": {"steps": run["steps"], "score": run["drift"]["score"], **kept},
         "targets": {row["name"]: row["met"] for row in report["targets"] if row["target"] is not None},
     }  # fmt: skip
 
@@ -96,12 +102,12 @@ def _worlds(config: EvaluateConfig) -> tuple[World, World | None]:
         learned, asked = world.card["game"]["id"], config.env or worlds[0].card["game"]["id"]
         if learned != asked:
             raise WorldError(f"this world was learned from {learned}, not from {asked}; pass env={learned}")
-    first, second = worlds[0], worlds[1] if len(worlds) > 1 else None
-    if second is not None and (first.observation_shape, first.num_actions) != (second.observation_shape, second.num_actions):
-        raise ValueError(f"both worlds must draw the same pictures from the same actions, {config.world} has "
-                         f"{list(first.observation_shape)} and {first.num_actions} actions, {config.beside} "
-                         f"{list(second.observation_shape)} and {second.num_actions}")
-    return first, second
+    sizes = [(world.observation_shape, world.num_actions) for world in worlds]
+    if len(set(sizes)) > 1:
+        raise ValueError("both worlds must draw the same pictures from the same actions; " + ", ".join(
+            f"{folder} has pictures of {list(shape)} and {count} actions"
+            for folder, (shape, count) in zip((config.world, config.beside), sizes, strict=True)))
+    return worlds[0], worlds[1] if len(worlds) > 1 else None
 
 
 def _key(config: EvaluateConfig, world: World, second: World | None) -> dict[str, Any]:
@@ -111,7 +117,7 @@ def _key(config: EvaluateConfig, world: World, second: World | None) -> dict[str
     return chosen | config.amounts() | {"hashes": [world.hash, second.hash if second else None], "samplers": samplers}
 
 
-def _write(report: dict[str, Any], out: Path) -> None:
+def _write(report: dict[str, Any], config: EvaluateConfig) -> None:
     """The three files. Pictures go from the report into the page."""
     strips = {}
     for title, part in (("Real above drawn, after 1, 4, 8, 16, 32, 64 steps", report["horizons"]),
@@ -120,10 +126,11 @@ def _write(report: dict[str, Any], out: Path) -> None:
                         ("The second world's free run, as above", report.get("beside", {}).get("free_run", {}))):
         if "strip" in part:
             strips[title] = part.pop("strip")
-    write(out / REPORT, to_json(report))
-    picture = chart(json.loads((out / REPORT).read_text()))
-    (out / PICTURE).write_bytes(picture)
-    write(out / PAGE, page(report, picture, strips))
+    text = to_json(report)
+    write(report_file(config, REPORT), text)
+    picture = chart(json.loads(text))
+    report_file(config, PICTURE).write_bytes(picture)
+    write(report_file(config, PAGE), page(json.loads(text), picture, strips))
 
 
 ConfigStore.instance().store(name="evaluate", node=EvaluateConfig)
@@ -136,7 +143,7 @@ def main(cfg: DictConfig) -> None:
         config = cast(EvaluateConfig, settings(cfg))
         report = evaluate(config)
         print(target_table(report["targets"]))
-        print(f"report: {Path(config.out or config.world) / PAGE}")
+        print(f"report: {report_file(config, PAGE)}")
     except (MissingGame, WorldError, ValueError) as error:
         print(f"evaluate: {error}", file=sys.stderr)
         sys.exit(2)

@@ -42,7 +42,8 @@ def event_figures(drawn: np.ndarray, real: np.ndarray, slack: int) -> dict[str, 
     equal = np.array([sum(np.isclose(drawn[b, i], real[b, j]) for i, j in found) for b, found in enumerate(pairs)])
     ours, theirs = (drawn != 0).sum(1), (real != 0).sum(1)
     return {
-        "precision": figure(share, hits, ours), "recall": figure(share, hits, theirs), "f1": figure(f1, hits, ours, theirs),
+        "precision": figure(share, hits, ours), "recall": figure(share, hits, theirs),
+        "f1": figure(f1, hits, ours, theirs),
         "same_value": figure(share, equal, hits), "drawn": int(ours.sum()), "real": int(theirs.sum()),
     }  # fmt: skip
 

@@ -33,8 +33,8 @@ def strip(rows: list[np.ndarray]) -> np.ndarray:
     return np.concatenate([np.concatenate(list(row), 1) for row in framed], 0)
 
 
-def encoded(picture: np.ndarray, width: int = 1200, most: int = 120_000) -> str:
-    """A picture uint8 [H, W, 3] as PNG in base64; reduced to `width` and, where it is large, further until it is not."""
+def encoded(picture: np.ndarray, width: int = 1200, most: int = 45_000) -> str:
+    """A picture uint8 [H, W, 3] as PNG in base64: at most `width` pixels wide and `most` bytes, reduced until it is."""
     image = Image.fromarray(picture)
     while True:
         if image.width > width:

@@ -1,4 +1,4 @@
-"""A long run, played by the recorder's behaviours, in the world and in the real game; pictures are read as they come."""
+"""A long run by the recorder's behaviours, in the world and in the real game; pictures are read as they come."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -53,12 +53,12 @@ def in_world(world: World, starts: list[Scenario], player: Behaviour, seed: int)
             begins = False
 
 
-def in_game(game: gymnasium.Env[Any, Any], player: Behaviour, seed: int) -> Iterator[Moment]:
-    """Play the real game without end, its episodes seeded from `seed` on."""
+def in_game(game: gymnasium.Env[Any, Any], player: Behaviour, seed: int, episode: int) -> Iterator[Moment]:
+    """Play the real game without end, its episodes seeded from `episode` on, the player as in `in_world`."""
     rng = np.random.default_rng(seed)
     while True:
-        frame, _ = game.reset(seed=seed)
-        seed += 1
+        frame, _ = game.reset(seed=episode)
+        episode += 1
         player.reset(rng)
         ended, begins = False, True
         while not ended:
@@ -70,7 +70,9 @@ def in_game(game: gymnasium.Env[Any, Any], player: Behaviour, seed: int) -> Iter
 def log(moments: Iterator[Moment], steps: int, reader: GameReader | None, desc: str = "free run", shown: int = 10,
         progress: bool = True) -> Run:
     """Read `steps` moments, a few hundred pictures at a time."""
-    looks, readings, pictures, rewards, begins = [], [], [], [], []
+    looks, readings, pictures = [], [], []
+    rewards: list[float] = []
+    begins: list[bool] = []
     marks = set(np.linspace(0, steps - 1, min(shown, steps)).astype(int).tolist())
     before, bar = None, tqdm(total=steps, desc=desc, unit="step", disable=not progress)
     while len(rewards) < steps:
@@ -102,8 +104,9 @@ def _run(look: Look, readings: list[Readings], rewards: np.ndarray, begins: np.n
 
 def frozen(run: Run) -> Look:
     """The look of a run that stays at its first picture: the baseline that has no drift."""
-    first = {name: np.repeat(getattr(run.look, name)[:1], len(run.rewards), 0) for name in ("exposure", "clarity", "palette")}
-    return Look(motion=np.zeros(len(run.rewards)), **first)
+    exposure, clarity, palette = (np.repeat(values[:1], len(run.rewards), 0)
+                                  for values in (run.look.exposure, run.look.clarity, run.look.palette))
+    return Look(exposure, clarity, np.zeros(len(run.rewards)), palette)
 
 
 def run_figures(run: Run, real: Run) -> dict[str, Any]:
@@ -120,9 +123,13 @@ def run_figures(run: Run, real: Run) -> dict[str, Any]:
         "drift": drift_figures(run.look, real.look),
         "motion_ratio": figure(lambda x: mean(x) / mean(real.look.motion), blocks(run.look.motion)),
         "rewarded": figure(lambda x: 1000 * mean(x), blocks(rewarded)) | {"by_tenth": tenths(rewarded, 1000)},
-        **{name: figure(mean, blocks(values)) | {"by_tenth": tenths(values), "last": figure(mean, blocks(values[-1000:], 50))}
-           for name, values in run.kept.items()},
-    }  # fmt: skip
+        **{name: _followed(values) for name, values in run.kept.items()},
+    }
+
+
+def _followed(values: np.ndarray) -> dict[str, Any]:
+    last = figure(mean, blocks(values[-1000:], BLOCK // 2))
+    return figure(mean, blocks(values)) | {"by_tenth": tenths(values), "last": last}
 
 
 def blocks(values: np.ndarray, size: int = BLOCK) -> np.ndarray:

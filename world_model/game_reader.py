@@ -4,7 +4,7 @@ A new game gets object errors, valid pictures, held actions and its own lines of
 `reader_for`; every other figure of the evaluation needs none.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -35,9 +35,9 @@ class Held:
 class GameReader(Protocol):
     """Reads one game's pictures."""
 
-    measures: dict[str, Measure]
+    measures: Mapping[str, Measure]
     """by name, the errors that `errors` tells"""
-    run_titles: dict[str, str]
+    run_titles: Mapping[str, str]
     """by name, the figures that `follow` tells"""
     held: Sequence[Held]
     """actions that move what the player steers"""
@@ -115,6 +115,5 @@ def reader_for(game: str, frame_shape: Sequence[int]) -> GameReader | None:
     from .objects import FRAME_SHAPE
     from .pong_reader import PongReader
 
-    readers: dict[str, type[PongReader] | type[BreakoutReader]] = {
-        "ALE/Pong-v5": PongReader, "ALE/Breakout-v5": BreakoutReader}
-    return readers[game]() if game in readers and tuple(frame_shape) == FRAME_SHAPE else None
+    readers: dict[str, GameReader] = {"ALE/Pong-v5": PongReader(), "ALE/Breakout-v5": BreakoutReader()}
+    return readers.get(game) if tuple(frame_shape) == FRAME_SHAPE else None

@@ -8,8 +8,8 @@ from tqdm import tqdm
 
 from .events import ends, event_figures, return_error
 from .game_reader import GameReader, Measure
-from .intervals import figure, mean, median
-from .metrics import HORIZONS, psnr, ssim
+from .intervals import figure, mean, median, share
+from .metrics import HORIZONS, luminance, motion, psnr, ssim
 from .rollout import World
 from .scenarios import Scenario
 
@@ -89,7 +89,7 @@ def errors_of(drawn: Rollouts, real: Rollouts, over: np.ndarray, reader: GameRea
 
 def measures_of(reader: GameReader | None) -> dict[str, Measure]:
     """How each error becomes a figure."""
-    return PICTURE_MEASURES | (reader.measures if reader is not None else {})
+    return {**PICTURE_MEASURES, **(reader.measures if reader is not None else {})}
 
 
 def curves(errors: Errors, reader: GameReader | None) -> dict[str, Any]:
@@ -100,9 +100,22 @@ def curves(errors: Errors, reader: GameReader | None) -> dict[str, Any]:
 
 
 def action_gap(errors: Errors, otherwise: Errors) -> dict[str, Any]:
-    """How much better pictures are under the true actions than under another start's: mean of the starts' differences."""
+    """How much better pictures are under the true actions than under another start's, mean over starts."""
     return {name: {str(h): figure(mean, errors.values[name][:, i] - otherwise.values[name][:, i])
                    for i, h in enumerate(errors.horizons)} for name in PICTURE_MEASURES}
+
+
+def look_figures(drawn: Rollouts, real: Rollouts, over: np.ndarray) -> dict[str, Any]:
+    """Motion of a row relative to the real game's from the same starts, and how far off its luminance is.
+
+    Returns:
+        motion_ratio: sums of the differences between pictures in a row, over the real ones'; 0 for a picture at rest,
+        above 1 where something flickers. exposure_error: mean difference in luminance, of 255, without sign.
+    """
+    light = [luminance(x.frames).mean((2, 3)) for x in (drawn, real)]
+    off = np.where(over, np.nan, np.abs(light[0] - light[1]))
+    moved = [np.where(over[:, 1:], 0, motion(x.frames)).sum(1) for x in (drawn, real)]
+    return {"motion_ratio": figure(share, *moved), "exposure_error": figure(mean, mean(off))}
 
 
 def outcome_figures(drawn: Rollouts, real: Rollouts) -> dict[str, Any]:

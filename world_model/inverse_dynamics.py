@@ -134,7 +134,7 @@ def recovered(model: InverseDynamics, before: np.ndarray, frames: np.ndarray, ki
     """
     whole = np.concatenate([before[:, -BEFORE:], frames], 1)
     rows, columns = profiles_of(whole)
-    read = [model(tuple(torch.from_numpy(np.ascontiguousarray(x[:, t : t + FRAMES])) for x in (rows, columns))).argmax(-1)
+    read = [model((torch.from_numpy(rows[:, t : t + FRAMES]), torch.from_numpy(columns[:, t : t + FRAMES]))).argmax(-1)
             for t in range(frames.shape[1] - AFTER + 1)]  # fmt: skip
     return np.asarray(torch.stack(read, 1).numpy() == kinds[:, : len(read)])
 
@@ -177,7 +177,7 @@ def control_figures(real: np.ndarray, drawn: np.ndarray, otherwise: np.ndarray, 
         going: bool [B, T], whether the game went on.
         common: share of the most common kind of action: what always saying that one recovers.
     """
-    total, right, ours, lucky = (x.sum(1).astype(np.float64) for x in (going, real & going, drawn & going, otherwise & going))
+    total, right, ours, lucky = ((x & going).sum(1).astype(np.float64) for x in (going, real, drawn, otherwise))
     return {"real": figure(share, right, total), "world": figure(share, ours, total),
             "shuffled_actions": figure(share, lucky, total), "most_common": common,
             "ratio": figure(share, ours, right), "action_gap": figure(share, ours - lucky, total)}

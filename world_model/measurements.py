@@ -9,7 +9,17 @@ from .control import held_actions
 from .drift import drift_figures
 from .film_strip import comparison_strip, encoded, strip
 from .free_run import frozen, in_world, log, run_figures
-from .horizons import Errors, Rollouts, action_gap, curves, errors_of, outcome_figures, roll_out, still_rollouts
+from .horizons import (
+    Errors,
+    Rollouts,
+    action_gap,
+    curves,
+    errors_of,
+    look_figures,
+    outcome_figures,
+    roll_out,
+    still_rollouts,
+)
 from .inverse_dynamics import control_figures
 from .report_parts import Part, ReportParts
 from .rollout import World
@@ -92,7 +102,8 @@ class Measurements:
         return errors_of(drawn, self.bench.real, self.bench.over, self.bench.reader)
 
     def _row(self, drawn: Rollouts, errors: Errors) -> Part:
-        return {"curves": curves(errors, self.bench.reader)} | outcome_figures(drawn, self.bench.real)
+        looks = look_figures(drawn, self.bench.real, self.bench.over)
+        return {"curves": curves(errors, self.bench.reader)} | looks | outcome_figures(drawn, self.bench.real)
 
     def _inverse(self, drawn: Rollouts, otherwise: Rollouts) -> Part:
         bench = self.bench

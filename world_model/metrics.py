@@ -40,10 +40,17 @@ def luminance(frames: np.ndarray) -> np.ndarray:
     return frames.astype(np.float32) @ LUMA
 
 
+def motion(frames: np.ndarray) -> np.ndarray:
+    """Mean difference of each picture from the one before it, without sign: uint8 [..., T, H, W, 3] -> [..., T - 1]."""
+    steps = [np.abs(frames[..., t, :, :, :].astype(np.int16) - frames[..., t - 1, :, :, :]).mean((-1, -2, -3))
+             for t in range(1, frames.shape[-4])]
+    return np.stack(steps, -1) if steps else np.zeros((*frames.shape[:-4], 0))
+
+
 def _ssim(frames: np.ndarray, real: np.ndarray, kernel: torch.Tensor) -> np.ndarray:
     a, b = (torch.from_numpy(luminance(x)).double() for x in (frames, real))
     maps = torch.stack([a, b, a * a, b * b, a * b], 1).flatten(0, 1)[:, None]  # [5 N, 1, H, W]
-    smooth = conv2d(conv2d(maps, kernel[:, None]), kernel[None, :]) if maps.numel() else maps
+    smooth = conv2d(conv2d(maps, kernel[:, None]), kernel[..., None])  # rows, then columns
     mean_a, mean_b, aa, bb, ab = smooth.unflatten(0, (-1, 5))[:, :, 0].unbind(1)
     small, contrast = (0.01 * 255) ** 2, (0.03 * 255) ** 2
     alike = (2 * mean_a * mean_b + small) * (2 * (ab - mean_a * mean_b) + contrast)

@@ -1,19 +1,20 @@
 """Pong as the evaluation reads it."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 import numpy as np
 
-from .game_reader import PADDLE_AND_BALL, Held, Readings, ball_errors, paddle_errors, share_of
+from .game_reader import PADDLE_AND_BALL, Held, Measure, Readings, ball_errors, paddle_errors, share_of
 from .objects import PongObjects, valid_picture
 
 
 class PongReader:
     """Paddle, ball and points. See `GameReader`."""
 
-    measures = PADDLE_AND_BALL
-    run_titles = {"valid": "valid picture", "ball_in_play": "ball there while in play"}
-    held = (Held("up", 2), Held("down", 3))
+    measures: Mapping[str, Measure] = PADDLE_AND_BALL
+    run_titles: Mapping[str, str] = {"valid": "valid picture", "ball_in_play": "ball there while in play"}
+    held: Sequence[Held] = (Held("up", 2), Held("down", 3))
 
     def read(self, frames: np.ndarray) -> Readings:
         """`PongObjects` of pictures, and which are valid."""

@@ -9,7 +9,8 @@ from .game_reader import reader_for
 from .targets import bound, shown
 
 STYLE = """body{font:14px/1.4 system-ui,sans-serif;max-width:1200px;margin:2em auto;padding:0 1em;color:#222}
-table{border-collapse:collapse;margin:.5em 0 1.5em}th,td{padding:.15em .7em;border-bottom:1px solid #ddd;text-align:left}
+table{border-collapse:collapse;margin:.5em 0 1.5em}
+th,td{padding:.15em .7em;border-bottom:1px solid #ddd;text-align:left}
 td:not(:first-child){font-variant-numeric:tabular-nums}.no{color:#b00;font-weight:bold}.yes{color:#070}
 img{max-width:100%;image-rendering:pixelated}p{max-width:60em}"""
 
@@ -83,7 +84,7 @@ def _outcomes(report: dict[str, Any]) -> str:
             if "f1" in found:
                 rows.append([LABELS[row], name, *(shown(found[k]) for k in ("precision", "recall", "f1", "same_value")),
                              str(found["drawn"]), str(found["real"])])
-            elif name.startswith("return_error"):
+            elif name != "curves":
                 rows.append([LABELS[row], name, shown(found), "", "", "", "", ""])
     return _table(["", "", "precision, or error", "recall", "F1", "same size", "drawn", "real"], rows)
 
@@ -129,7 +130,8 @@ def _seeds(report: dict[str, Any]) -> str:
              *(shown(seeds["calibration"][h][k]) for k in ("rank_correlation", "by_motion", "ratio"))]
             for h, part in seeds["diversity"].items()]
     fifths = ", ".join(shown(value) for value in seeds["calibration"]["quintiles"])
-    note = f"<p>{seeds['seeds']} seeds from {seeds['starts']} starts. Relative error by fifths of the spread: {fifths}.</p>"
+    note = (f"<p>{seeds['seeds']} seeds from {seeds['starts']} starts. "
+            f"Relative error by fifths of the spread: {fifths}.</p>")
     return note + _table(["", "spread, pixel values", "real game's", "at rest", "rank correlation of spread and error",
                           "of motion and error", "spread over error"], rows)
 

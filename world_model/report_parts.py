@@ -44,7 +44,7 @@ class ReportParts:
 
 
 def to_json(value: Any) -> str:
-    """JSON with a line per figure or list of numbers, rounded to six significant digits; nan and infinities are null."""
+    """JSON with a line per figure or list of numbers, at six significant digits; nan and infinities are null."""
     return _lines(_plain(value), 0) + "\n"
 
 

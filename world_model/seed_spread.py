@@ -1,4 +1,4 @@
-"""How far rollouts of different noise part: against the real game's own (diversity) and against the error (calibration).
+"""How far rollouts of different noise part, against the real game's own (diversity) and the error (calibration).
 
 In a calibrated world the seeds spread where it errs, and as far as it errs (Fortin et al. 2014, "Why should ensemble
 spread match the RMSE of the ensemble mean?").
@@ -36,8 +36,8 @@ def seed_spread(world: World, game: gymnasium.Env[Any, Any], scenarios: list[Sce
     spread, error, real = (np.where(going, x, np.nan) for x in (spread, error, real))
     return {
         "seeds": seeds, "starts": len(scenarios),
-        "diversity": {str(h): {"world": figure(mean, spread[:, i]), "real": figure(mean, real[:, i]), "repeat_last": 0.0}
-                      for i, h in enumerate(shown)},
+        "diversity": {str(h): {"world": figure(mean, ours), "real": figure(mean, theirs), "repeat_last": 0.0}
+                      for h, ours, theirs in zip(shown, spread.T, real.T, strict=True)},
         "calibration": calibration_figures(spread, error, moving, shown, seeds),
     }  # fmt: skip
 
@@ -70,7 +70,8 @@ def quintiles(spread: np.ndarray, error: np.ndarray) -> list[float]:
     for ours, wrong in zip(spread.T, error.T, strict=True):
         there = np.flatnonzero(~np.isnan(ours) & ~np.isnan(wrong))
         if len(there) >= 5 and wrong[there].mean() > 0:
-            for part, chosen in zip(parts, np.array_split(there[np.argsort(ours[there], kind="stable")], 5), strict=True):
+            fifths = np.array_split(there[np.argsort(ours[there], kind="stable")], 5)
+            for part, chosen in zip(parts, fifths, strict=True):
                 part.extend(wrong[chosen] / wrong[there].mean())
     return [float(np.mean(part)) if part else float("nan") for part in parts]
 
