@@ -72,8 +72,8 @@ def collect_scenarios(game: gymnasium.Env[Any, Any], env_id: str, meanings: list
         failures += 1
         if failures > 1:  # two episodes without a start: theirs are short, so start sooner
             reach = max(reach // 2, 1)
-        if failures > 100:
-            raise ValueError(f"no episode of {env_id} reached {context} frames, which a start needs, in 100 episodes")
+        if failures > 40:
+            raise ValueError(f"no episode of {env_id} reached {context} frames, which a start needs, in 40 episodes")
     bar.close()
     return scenarios
 
