@@ -18,6 +18,7 @@ from world_model.evaluate import EvaluateConfig, evaluate
 from world_model.game_reader import reader_for
 from world_model.horizons import curves, errors_of, look_figures, outcome_figures, real_rollouts, still_rollouts
 from world_model.pong_reader import PongReader
+from world_model.report_parts import ReportParts, to_json
 from world_model.scenarios import Scenario, collect_scenarios, replay
 
 MEANINGS = ["NOOP", "FIRE", "RIGHT", "LEFT", "RIGHTFIRE", "LEFTFIRE"]
@@ -96,6 +97,7 @@ def test_obedience_is_going_the_asked_way_or_standing_at_the_wall() -> None:
 
 def test_held_actions_are_those_of_the_games_reader(tiny_world: Path, scenarios: list[Scenario]) -> None:
     game = make_game(game_for("ALE/Pong-v5"))
+    game.reset(seed=1)
     found = held_actions(load_world(tiny_world), game, PongReader(), scenarios, steps=2)
     assert set(found) == {"up", "down"} and found["up"]["of"] == 3
     assert found["up"]["real_px"]["value"] < 0 < found["down"]["real_px"]["value"]
@@ -108,7 +110,8 @@ def test_a_report_is_written_beside_the_world(report: tuple[dict, Path]) -> None
     assert set(stored["horizons"]) == {"world", "shuffled_actions", "repeat_last", "action_gap"}
     assert set(stored["horizons"]["world"]["curves"]["ssim"]["8"]) == {"value", "low", "high"}
     assert set(stored["free_run"]) == {"world", "real", "frozen"} and stored["free_run"]["world"]["steps"] == 12
-    assert stored["control"]["held"]["up"]["of"] == 2 and 0 <= stored["control"]["inverse_dynamics"]["real"]["value"] <= 1
+    control = stored["control"]
+    assert control["held"]["up"]["of"] == 2 and 0 <= control["inverse_dynamics"]["real"]["value"] <= 1
     assert set(stored["seeds"]["diversity"]) == {"1", "4"} and list(stored["passes"]) == ["1"]
     assert "NaN" not in (folder / "evaluation.json").read_text()
     assert not list(folder.glob("*.part")) and not list(folder.glob("*.new"))
@@ -156,24 +159,34 @@ def test_a_killed_evaluation_goes_on_where_it_was(tiny_world: Path, tmp_path: Pa
     assert (tmp_path / "evaluation-quick.html").is_file()
 
 
-def test_parts_of_another_evaluation_are_not_taken(tiny_world: Path, tmp_path: Path) -> None:
-    (tmp_path / "evaluation.json.part").write_text(json.dumps({"key": {"starts": 9}, "seconds": {}, "parts": {
-        "horizons": "wrong", "seeds": "wrong", "free_run": "wrong", "held": "wrong"}}))
-    found = evaluate(EvaluateConfig(world=str(tiny_world), out=str(tmp_path), **LITTLE))
-    assert found["horizons"]["world"]["curves"]
+def test_parts_of_another_evaluation_are_not_taken(tmp_path: Path) -> None:
+    path = tmp_path / "evaluation.json.part"
+    assert ReportParts(path, {"starts": 9}).get("seeds", lambda: {"value": float("nan")}) == {"value": None}
+    assert ReportParts(path, {"starts": 9}).get("seeds", _interrupt) == {"value": None}
+    assert ReportParts(path, {"starts": 8}).get("seeds", lambda: {"value": 2}) == {"value": 2}
+    assert ReportParts(path, {"starts": 8}, resume=False).get("seeds", lambda: {"value": 3}) == {"value": 3}
+    path.write_text('{"key": {"starts": 8}, "par')  # torn by something else than us
+    assert ReportParts(path, {"starts": 8}).get("seeds", lambda: {"value": 4}) == {"value": 4}
 
 
-@pytest.mark.parametrize(("game", "patch", "kwargs"), [
-    ("ALE/Breakout-v5", (26, 20), {}), ("ALE/Freeway-v5", (26, 20), {}), ("CartPole-v1", (16, 16), {})])
-def test_the_same_command_measures_any_game(game: str, patch: tuple[int, int], kwargs: dict, tmp_path: Path) -> None:
-    folder = save_game_world(tmp_path / "Any-v0", game, patch, **kwargs)
+def test_a_report_has_a_figure_per_line() -> None:
+    text = to_json({"psnr": {"1": {"value": np.float64(1) / 3, "low": float("nan")}, "4": {}}, "tenths": [1.0, 2.5]})
+    assert text == ('{\n "psnr": {\n  "1": {"value": 0.333333, "low": null},\n  "4": {}\n },\n'
+                    ' "tenths": [1.0, 2.5]\n}\n')
+    assert json.loads(text)["psnr"]["4"] == {}
+
+
+@pytest.mark.parametrize(("game", "patch"), [
+    ("ALE/Freeway-v5", (26, 20)), ("CartPole-v1", (16, 16))])  # fmt: skip
+def test_the_same_command_measures_a_game_without_a_reader(game: str, patch: tuple[int, int], tmp_path: Path) -> None:
+    folder = save_game_world(tmp_path / "Any-v0", game, patch)
     found = evaluate(EvaluateConfig(world=str(folder), **LITTLE))
-    reader = reader_for(game, found["frame_shape"])
-    measures = {"psnr", "ssim"} | set(reader.measures if reader else ())
+    assert reader_for(game, found["frame_shape"]) is None
     for row in ("world", "shuffled_actions", "repeat_last"):
-        assert set(found["horizons"][row]["curves"]) == measures
+        assert set(found["horizons"][row]["curves"]) == {"psnr", "ssim"}
     assert found["free_run"]["world"].keys() == found["free_run"]["real"].keys()
-    assert ("held" in found["control"]) == (reader is not None)
+    assert "held" not in found["control"] and found["control"]["inverse_dynamics"]["real"]["value"] is not None
+    assert (found["seeds"]["diversity"]["1"]["real"]["value"] is None) == (game == "CartPole-v1")
     assert len((folder / "evaluation.html").read_text()) < 400_000
 
 

@@ -44,7 +44,7 @@ def chart(report: dict[str, Any]) -> bytes:
     axes.flat[0].legend(fontsize=6)
     figure.suptitle(f"{report['world']} against {report['env']}, {report['amounts']['starts']} held-out starts, "
                     f"{report['denoising_passes']} passes per frame; 95% intervals over starts", fontsize=9)
-    figure.tight_layout()
+    figure.subplots_adjust(left=0.04, right=0.99, bottom=0.06, top=0.9, wspace=0.22, hspace=0.35)
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=75)
     pyplot.close(figure)
