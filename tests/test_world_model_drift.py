@@ -36,6 +36,12 @@ def test_a_world_at_rest_has_no_drift_and_no_score(real: np.ndarray) -> None:
     assert found["motion"]["likeness"]["value"] == 0 and found["score"] == 0
 
 
+def test_faint_noise_does_not_pass_for_motion(real: np.ndarray) -> None:
+    noise = np.random.default_rng(0).integers(-2, 3, real.shape)
+    trembling = np.clip(real[50].astype(int) + noise, 0, 255).astype(np.uint8)
+    assert drift_figures(Look.of(trembling), Look.of(real))["score"] == 0
+
+
 def test_a_world_that_stops_half_way_has_no_score(real: np.ndarray) -> None:
     stopped = np.concatenate([real[:200], np.repeat(real[199:200], 200, 0)])
     found = drift_figures(Look.of(stopped), Look.of(real))

@@ -40,5 +40,10 @@ def test_ssim_reads_pictures_smaller_than_its_window() -> None:
 
 
 def test_motion_is_the_mean_difference() -> None:
-    frames = np.stack([np.full((4, 4, 3), value, np.uint8) for value in (10, 14, 14, 5)])
-    assert motion(frames).tolist() == [4, 0, 9] and motion(frames[None])[0].tolist() == [4, 0, 9]
+    frames = np.stack([np.full((4, 4, 3), value, np.uint8) for value in (10, 24, 24, 5)])
+    assert motion(frames).tolist() == [14, 0, 19] and motion(frames[None])[0].tolist() == [14, 0, 19]
+
+
+def test_what_nobody_sees_is_no_motion() -> None:
+    frames = np.random.default_rng(0).integers(100, 110, (5, 8, 8, 3)).astype(np.uint8)
+    assert motion(frames).tolist() == [0, 0, 0, 0]

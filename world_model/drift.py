@@ -25,7 +25,7 @@ class Look:
     Attributes:
         exposure: mean luminance, in [0, 255].
         clarity: variance of the luminance's Laplacian, which blur takes away.
-        motion: mean difference from the picture before, without sign, in [0, 255]; nan where there is none.
+        motion: see `metrics.motion`, from the picture before, in [0, 255]; nan where there is none.
         palette: [T, 3, BINS] shares of the pixels by brightness, summing to one per channel.
     """
 

@@ -33,14 +33,14 @@ def strip(rows: list[np.ndarray]) -> np.ndarray:
     return np.concatenate([np.concatenate(list(row), 1) for row in framed], 0)
 
 
-def encoded(picture: np.ndarray, width: int = 1200, most: int = 45_000) -> str:
-    """A picture uint8 [H, W, 3] as PNG in base64: at most `width` pixels wide and `most` bytes, reduced until it is."""
+def encoded(picture: np.ndarray, width: int = 1200, most: int = 50_000) -> str:
+    """A picture uint8 [H, W, 3] as PNG of 128 colours in base64, reduced to `width` pixels and `most` bytes."""
     image = Image.fromarray(picture)
     while True:
         if image.width > width:
             image = image.resize((width, max(image.height * width // image.width, 1)), Image.Resampling.BOX)
         file = io.BytesIO()
-        image.save(file, "PNG", optimize=True)
+        image.quantize(128, dither=Image.Dither.NONE).save(file, "PNG", optimize=True)
         if file.tell() <= most or width < 100:
             return base64.b64encode(file.getvalue()).decode()
         width = min(image.width, width) * 3 // 4

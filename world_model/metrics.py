@@ -7,6 +7,9 @@ from torch.nn.functional import conv2d
 HORIZONS = (1, 4, 8, 16, 32, 64)
 """steps after which pictures are compared"""
 
+VISIBLE = 10
+"""of 255; a pixel that changes by more than this has changed"""
+
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 """shares of red, green and blue in luminance (ITU-R BT.601)"""
 
@@ -41,9 +44,14 @@ def luminance(frames: np.ndarray) -> np.ndarray:
 
 
 def motion(frames: np.ndarray) -> np.ndarray:
-    """Mean difference of each picture from the one before it, without sign: uint8 [..., T, H, W, 3] -> [..., T - 1]."""
-    steps = [np.abs(frames[..., t, :, :, :].astype(np.int16) - frames[..., t - 1, :, :, :]).mean((-1, -2, -3))
-             for t in range(1, frames.shape[-4])]
+    """Mean difference of each picture from the one before it, without sign: uint8 [..., T, H, W, 3] -> [..., T - 1].
+
+    Differences up to `VISIBLE` count as none: else noise that nobody sees could pass for the motion of small things.
+    """
+    steps = []
+    for t in range(1, frames.shape[-4]):
+        difference = np.abs(frames[..., t, :, :, :].astype(np.int16) - frames[..., t - 1, :, :, :])
+        steps.append(np.where(difference > VISIBLE, difference, 0).mean((-1, -2, -3)))
     return np.stack(steps, -1) if steps else np.zeros((*frames.shape[:-4], 0))
 
 
