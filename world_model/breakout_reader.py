@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 
 from .breakout_objects import COLUMNS, ROWS, BreakoutObjects, valid_picture
-from .events import matches
+from .event_scores import matches
 from .game_reader import PADDLE_AND_BALL, Held, Measure, Readings, ball_errors, paddle_errors, share_of
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from .events import ends, event_figures, return_error
+from .event_scores import ends, event_figures, return_error
 from .game_reader import GameReader, Measure
 from .intervals import figure, mean, median, share
 from .metrics import HORIZONS, luminance, motion, psnr, ssim

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from world_model.events import ends, event_figures, matches, return_error
+from world_model.event_scores import ends, event_figures, matches, return_error
 
 
 def row(steps: int = 12, **events: float) -> np.ndarray:
