@@ -17,8 +17,8 @@ from tqdm import trange
 
 from recorders import Command, PongPlayer, settings
 from world_model import World, WorldError, allocator, load_world
-from world_model.metrics import in_play
 from world_model.objects import PongObjects, valid_picture
+from world_model.pong_reader import in_play
 
 
 @dataclass(kw_only=True)

@@ -20,8 +20,9 @@ from omegaconf import DictConfig
 
 from recorders import Command, MissingGame, game_from_card, make_game, processor, settings
 from world_model import PlanConfig, PlanWarning, World, WorldError, WorldState, allocator, load_world
-from world_model.metrics import object_errors
+from world_model.intervals import mean
 from world_model.objects import valid_picture
+from world_model.pong_reader import PongReader
 from world_model.scenarios import Scenario, collect_scenarios
 
 HORIZONS = (1, 4, 8, 16)
@@ -89,7 +90,7 @@ def report(config: PlansConfig) -> None:
     game = make_game(game_from_card(world.card["game"]))
     scenarios = collect_scenarios(game, world.card["game"]["id"], world.action_meanings, count=config.starts,
                                   context=world.model.config.window, horizon=config.steps, seed=config.seed)
-    real = np.stack([s.real_frames for s in scenarios])
+    real, reader = np.stack([s.real_frames for s in scenarios]), PongReader()
     horizons = [h for h in HORIZONS if h <= config.steps]
     print(f"{processor()}, {torch.get_num_threads()} threads, {world.dtype}, {len(scenarios)} starts as one batch, "
           f"{world.sampler.steps} passes{' with the tokens of the first' if world.sampler.reuse else ''}")
@@ -97,8 +98,8 @@ def report(config: PlansConfig) -> None:
     print(f"{'':46s} " + "".join(f"{f'after {h}':>20s}" for h in horizons))
     for name, draw in ways(world).items():
         frames, seconds = measure(world, draw, scenarios)
-        errors = [object_errors(frames[:, h - 1], real[:, h - 1]) for h in horizons]
-        shown = "".join(f"{e['paddle_px']:>13.2f}, {100 * e['ball_within_2']:>4.0f}%" for e in errors)
+        errors = [reader.errors(reader.read(frames[:, h - 1]), reader.read(real[:, h - 1])) for h in horizons]
+        shown = "".join(f"{mean(e['paddle_px']):>13.2f}, {100 * mean(e['ball_within_2']):>4.0f}%" for e in errors)
         valid = 100 * valid_picture(frames.reshape(-1, *frames.shape[2:])).mean()
         print(f"{name:28s} {1000 * seconds:8.0f} {valid:8.0f}  {shown}", flush=True)
 

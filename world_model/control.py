@@ -5,42 +5,42 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from .objects import PongObjects
+from .game_reader import GameReader
+from .intervals import figure, mean
 from .rollout import World
 from .scenarios import Scenario, replay
 
 
-def held_actions(world: World, game: gymnasium.Env[Any, Any], scenarios: list[Scenario], steps: int = 8,
-                 actions: tuple[tuple[str, int], ...] = (("up", 2), ("down", 3))) -> dict[str, Any]:
-    """Hold Pong's up and down and compare where the own paddle goes with the real game from the same saved states.
+def held_actions(world: World, game: gymnasium.Env[Any, Any], reader: GameReader, scenarios: list[Scenario],
+                 steps: int = 8) -> dict[str, Any]:
+    """Hold the reader's actions and compare where the player goes with the real game from the same saved states.
 
-    A start counts as obeyed when the world's paddle goes the asked way by at least half of what the real one does;
-    where the real one can hardly move (under 2 px, at a wall), when the world's moves under 3 px.
+    A start counts as obeyed when what is steered goes the asked way by at least half of what the real one does; where
+    the real one can hardly move (under 2 px, at a wall), when the world's moves under 3 px.
 
     Returns:
-        per action: obeyed, of, mean movement in the world and in the real game (pixels, down is positive).
+        per action: obeyed (share, with interval), of (starts), still (the share for a world in which nothing moves),
+        world_px and real_px (mean movement in pixels, down and right positive).
     """
     result: dict[str, Any] = {}
-    for name, action in actions:
-        plan = np.full(steps, action)
-        real = np.stack([replay(game, s.snapshot, plan)[-1] for s in scenarios])
-        state = world.start_batch(np.stack([s.frames for s in scenarios]),
-                                  np.stack([s.past_actions for s in scenarios]), list(range(len(scenarios))))
+    frames, past = np.stack([s.frames for s in scenarios]), np.stack([s.past_actions for s in scenarios])
+    before = reader.place(reader.read(frames[:, -1]))
+    for held in reader.held:
+        real = np.stack([replay(game, s.snapshot, np.full(steps, held.action))[-1] for s in scenarios])
+        state = world.start_batch(frames, past, list(range(len(scenarios))))
         for _ in range(steps):
-            drawn, _, _ = world.step_batch(state, np.full(len(scenarios), action))
-        before = PongObjects.read(np.stack([s.frames[-1] for s in scenarios])).own_y
-        ours = PongObjects.read(drawn).own_y - before
-        theirs = PongObjects.read(real).own_y - before
-        result[name] = {
-            "obeyed": int(sum(_obeys(a, b) for a, b in zip(ours, theirs, strict=True))), "of": len(scenarios),
-            "world_px": float(np.nanmean(ours)), "real_px": float(np.nanmean(theirs)),
-        }
+            drawn, _, _ = world.step_batch(state, np.full(len(scenarios), held.action))
+        ours, theirs = (reader.place(reader.read(x)) - before for x in (drawn, real))
+        result[held.name] = {
+            "obeyed": figure(mean, obeys(ours, theirs).astype(np.float64)), "of": len(scenarios),
+            "still": float(obeys(np.zeros_like(theirs), theirs).mean()),
+            "world_px": figure(mean, ours), "real_px": figure(mean, theirs),
+        }  # fmt: skip
     return result
 
 
-def _obeys(ours: float, theirs: float) -> bool:
-    if np.isnan(ours):
-        return False
-    if np.isnan(theirs) or abs(theirs) < 2:
-        return abs(ours) < 3
-    return ours * np.sign(theirs) >= 0.5 * abs(theirs)
+def obeys(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+    """Whether movements [N] in pixels are those asked for; nan (nothing seen) in the world's is disobedience."""
+    hardly = np.isnan(theirs) | (np.abs(theirs) < 2)
+    asked = ours * np.sign(theirs) >= 0.5 * np.abs(theirs)
+    return np.asarray(np.where(hardly, np.abs(ours) < 3, asked) & ~np.isnan(ours))

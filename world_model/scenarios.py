@@ -25,7 +25,9 @@ class Scenario:
     rewards: np.ndarray
     """float32 [T]"""
     terminated: np.ndarray
-    """bool [T]; what lies after an end is padding"""
+    """bool [T], true from the game's end on"""
+    over: np.ndarray
+    """bool [T], true from an end on, a time limit's too; pictures after it are padding"""
     snapshot: Any
     """the game's saved state at the start; None where the game cannot save"""
 
@@ -41,10 +43,14 @@ def collect_scenarios(game: gymnasium.Env[Any, Any], env_id: str, meanings: list
         context: frames before the start, the start included.
         horizon: steps of real continuation.
         seed: first episode seed; take seeds that no training recording used.
+
+    Raises:
+        ValueError: if the game's episodes end before there are enough frames for a start.
     """
     rng = np.random.default_rng([seed, 77])
-    player = behaviour_for(env_id, meanings)
+    player = behaviour_for(env_id, meanings, game.observation_space.shape or ())
     scenarios: list[Scenario] = []
+    reach, failures = 120, 0
     bar = tqdm(total=count, desc="real game", disable=not progress, unit="start")
     while len(scenarios) < count:
         frames = [game.reset(seed=seed)[0]]
@@ -53,15 +59,21 @@ def collect_scenarios(game: gymnasium.Env[Any, Any], env_id: str, meanings: list
         actions: list[int] = []
         ended = False
         while not ended and len(scenarios) < count:
-            gap = context + int(rng.integers(10, 120))
+            gap = context + int(rng.integers(min(10, reach - 1), reach))
             if not _play_on(game, player, rng, frames, actions, gap):
                 break
+            failures = 0
             snapshot = save_game(game)
             scenario = _continue(game, player, rng, frames, actions, context, horizon, snapshot)
-            ended = bool(scenario.terminated.any())
+            ended = bool(scenario.over.any())
             scenarios.append(scenario)
             frames, actions = [scenario.real_frames[-1]], []
             bar.update()
+        failures += 1
+        if failures > 1:  # two episodes without a start: theirs are short, so start sooner
+            reach = max(reach // 2, 1)
+        if failures > 40:
+            raise ValueError(f"no episode of {env_id} reached {context} frames, which a start needs, in 40 episodes")
     bar.close()
     return scenarios
 
@@ -99,19 +111,21 @@ def replay(game: gymnasium.Env[Any, Any], snapshot: Any, actions: np.ndarray) ->
 
 def _continue(game: gymnasium.Env[Any, Any], player: Behaviour, rng: np.random.Generator, frames: list[np.ndarray],
               actions: list[int], context: int, horizon: int, snapshot: Any) -> Scenario:
-    real, taken, rewards, ends = [], [], [], []
-    frame, ended = frames[-1], False
+    real, taken, rewards, terminations, overs = [], [], [], [], []
+    frame, ended, over = frames[-1], False, False
     for _ in range(horizon):
         action = player.act(frame, rng)
         reward = 0.0
-        if not ended:
-            frame, gain, terminated, truncated, _ = game.step(action)
-            reward, ended = float(gain), terminated or truncated
+        if not over:
+            frame, gain, ended, truncated, _ = game.step(action)
+            reward, over = float(gain), ended or truncated
         real.append(frame)
         taken.append(action)
         rewards.append(reward)
-        ends.append(ended)
+        terminations.append(ended)
+        overs.append(over)
     return Scenario(
-        frames=np.stack(frames[-context:]), past_actions=np.array(actions[-(context - 1):], dtype=np.int64),
+        frames=np.stack(frames[-context:]), past_actions=np.array(actions[len(actions) - context + 1:], dtype=np.int64),
         actions=np.array(taken, dtype=np.int64), real_frames=np.stack(real),
-        rewards=np.array(rewards, dtype=np.float32), terminated=np.array(ends), snapshot=snapshot)
+        rewards=np.array(rewards, dtype=np.float32), terminated=np.array(terminations), over=np.array(overs),
+        snapshot=snapshot)
