@@ -27,6 +27,7 @@ from .flops import peak_flops, training_flops
 from .heldout import note_split, split_for
 from .model import WorldModel
 from .model_config import WorldModelConfig
+from .presets import with_presets
 from .sampler import SamplerConfig
 from .strip import save_strip
 from .team import Team
@@ -40,6 +41,7 @@ from .transfer import start_from
 class TrainConfig(Command):
     """Which recording is learned, by what network, for how long."""
 
+    defaults: list[Any] = field(default_factory=lambda: with_presets(Command().defaults))
     data: str = MISSING
     """folder of a recording"""
     out: str = MISSING

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from .clips import ClipSource
 from .difficulty import Difficulty
+from .execution import compile_parts, recompute_in_backward
 from .loader import ClipLoader
 from .model import WorldModel
 from .objective import Objective
@@ -46,6 +47,10 @@ class Trainer:
     def __init__(self, model: WorldModel, source: ClipSource, sampler: SamplerConfig, config: TrainerConfig, out: Path,
                  team: Team | None = None, origin: Origin | None = None):
         self.model, self.source, self.config, self.out = model, source, config, out
+        if config.compile:
+            compile_parts(model)
+        if config.checkpointing:
+            recompute_in_backward(model)
         self.team, self.origin = team or Team(), origin or Origin(network=asdict(model.config))
         self.device = model.scaler.mean.device
         self.objective = Objective(model, source, sampler, config)

@@ -56,7 +56,15 @@ class TrainerConfig:
     ahead: int = 2
     """steps by which clips are chosen before they are learned from, at least `workers`"""
     accumulate: int = 1
-    """parts, one after the other, in which a process takes its share of a step's clips: less memory at once"""
+    """parts, one after the other, in which a process takes its share of a step's clips: less memory at once
+
+    A step's loss is the mean of those of its parts, of all processes; each is a mean over its own frames, those it
+    learns something of, and draws its own noise. So it is the number of parts that decides a curve, not who takes them.
+    """
+    checkpointing: bool = False
+    """compute blocks and decoder once more in the backward pass instead of keeping what they went through"""
+    compile: bool = False
+    """compile blocks and decoder; pays on long runs of large networks"""
     seed: int = 0
     levels: LevelConfig = field(default_factory=LevelConfig)
     loss: LossConfig = field(default_factory=LossConfig)
