@@ -1,5 +1,9 @@
 """Sizes by name: as large as they say, and single sizes win over them."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from hydra import compose, initialize
@@ -30,7 +34,13 @@ def test_networks_are_as_large_as_presets_say(name: str, millions: int) -> None:
     with torch.device("meta"):
         model = WorldModel(config)
     assert sum(p.numel() for p in model.parameters()) == pytest.approx(millions * 1e6, rel=0.1)
-    clip, levels = torch.zeros(1, 3, 104, 80, 3, device="meta"), torch.zeros(1, 3, device="meta")
-    drawn, tokens = model.forward_teacher(clip, clip, levels, torch.zeros(1, 4, dtype=torch.int64, device="meta"))
-    assert drawn.shape == clip.shape and tokens.shape == (1, 6, 20, config.dim)
     assert training_flops(config, 3, 22) > 50 * served_flops(config, SamplerConfig(reuse=True)) > 0
+
+
+def test_the_table_of_sizes_is_printed_without_computing_anything() -> None:
+    done = subprocess.run([sys.executable, "-m", "benchmarks.sizes"], capture_output=True, text=True,
+                          cwd=Path(__file__).parent.parent)
+    assert done.returncode == 0, done.stderr
+    rows = [line.split(" | ") for line in done.stdout.splitlines() if line.startswith(("| tiny", "| base", "| large"))]
+    assert [row[0] for row in rows] == ["| tiny", "| base", "| large"]
+    assert all(float(row[-1].split()[0]) < 0.2 * float(row[-2].split()[0]) for row in rows)  # what is kept for backward

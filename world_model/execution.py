@@ -29,7 +29,7 @@ def compile_parts(model: WorldModel) -> None:
 def _replace_forward(model: WorldModel, change: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
     parts: list[nn.Module] = [*model.blocks, model.decoder]
     for part in parts:
-        part.forward = change(part.forward)  # type: ignore[method-assign]
+        part.forward = change(part.forward)
 
 
 def _recomputed(forward: Callable[..., Any]) -> Callable[..., Any]:

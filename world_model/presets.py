@@ -13,7 +13,7 @@ PRESETS: dict[str, dict[str, int]] = {
 
 
 def with_presets(defaults: list[Any]) -> list[Any]:
-    """A command's defaults list with a choice of preset, "tiny", over its own settings; Hydra is told of all of them."""
+    """A command's defaults list with a choice of preset, "tiny", over its own settings; Hydra is told of all."""
     for name, sizes in PRESETS.items():
         ConfigStore.instance().store(group="preset", name=name, node={"model": sizes} if sizes else {},
                                      package="_global_")

@@ -106,8 +106,11 @@ def _train(config: TrainConfig, team: Team, device: torch.device) -> Path:
     card = world_card(config, recording, heldout)
 
     def export(step: int) -> None:
+        weights = trainer.averaged()
+        if not team.leads:
+            return
         averaged = WorldModel(config.model)
-        averaged.load_state_dict(trainer.average | {"scaler.mean": model.scaler.mean}, strict=False)
+        averaged.load_state_dict(weights | {"scaler.mean": model.scaler.mean}, strict=False)
         card["trained"]["steps"] = step
         save_world(out / "world", averaged, config.sampler, card, clips)
         save_strip(out / "world", out / f"strip-{step:07d}.png", source, shown)
@@ -116,8 +119,7 @@ def _train(config: TrainConfig, team: Team, device: torch.device) -> Path:
         note_split(out, training, heldout)
         report_data(config, source, training, heldout)
     trainer.run(export, lambda seconds: report_effort(config, trainer, seconds))
-    if team.leads:
-        export(trainer.step)
+    export(trainer.step)
     team.wait()
     return out / "world"
 

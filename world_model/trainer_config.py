@@ -61,6 +61,8 @@ class TrainerConfig:
     A step's loss is the mean of those of its parts, of all processes; each is a mean over its own frames, those it
     learns something of, and draws its own noise. So it is the number of parts that decides a curve, not who takes them.
     """
+    parallel: str = "ddp"
+    """how several processes hold the network: ddp, a copy each; fsdp, a share of every tensor each"""
     checkpointing: bool = False
     """compute blocks and decoder once more in the backward pass instead of keeping what they went through"""
     compile: bool = False
@@ -85,6 +87,8 @@ class TrainerConfig:
         for name in ("ghost_share", "undecided_share", "own_share", "free_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be from 0 to 1, got {getattr(self, name)}")
+        if self.parallel not in ("ddp", "fsdp"):
+            raise ValueError(f"parallel must be ddp or fsdp, got {self.parallel!r}")
         if self.workers < -1 or self.ahead < max(self.workers, 1):
             raise ValueError(f"workers must be -1 or more and ahead at least that and 1, "
                              f"got workers={self.workers}, ahead={self.ahead}")
