@@ -41,6 +41,10 @@ def rows(seen: list[list[Portion]]) -> list[np.ndarray]:
     return [np.concatenate([portion.clips.rows for portion in portions]) for portions in seen]
 
 
+FORKING = pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")  # Python 3.12 warns of every fork
+
+
+@FORKING
 def test_neither_workers_nor_parts_change_what_a_step_learns_from(data: Path, tmp_path: Path) -> None:
     plain = learn(loader(data, tmp_path), 6)
     for changes in ({"workers": 2}, {"accumulate": 2}, {"workers": 1, "accumulate": 4}):
@@ -76,6 +80,7 @@ def test_what_was_planned_goes_on_after_a_stop(data: Path, tmp_path: Path) -> No
         assert np.array_equal(a, b)
 
 
+@FORKING
 def test_waiting_for_clips_is_measured(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cut = ClipSource.cut
 
