@@ -31,7 +31,7 @@ from .presets import with_presets
 from .sampler import SamplerConfig
 from .strip import save_strip
 from .team import Team
-from .train_state import Origin, TrainStateError
+from .train_state import STATE_FILE, Origin, TrainStateError
 from .trainer import Trainer
 from .trainer_config import TrainerConfig
 from .transfer import start_from
@@ -95,7 +95,7 @@ def _train(config: TrainConfig, team: Team, device: torch.device) -> Path:
                         config.trainer.seed)
     model = WorldModel(config.model)
     model.scaler.mean.copy_(source.mean)
-    if config.init:
+    if config.init and not (out / STATE_FILE).exists():
         new = start_from(model, config.init, recording.meta["game"]["id"])
         if team.leads:
             print(f"weights of {config.init}; new: {', '.join(new) or 'nothing'}", flush=True)
