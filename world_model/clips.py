@@ -1,6 +1,7 @@
 """Training clips cut from a recording: frames with the action that leads to each, and what it brought."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,6 +27,14 @@ class Clips:
     """float32 [B, T+1]: 1 where that step ended the episode"""
     rows: np.ndarray
     """int64 [B, T+1]: of the recording"""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For another process: frames go through shared memory, where each tensor costs a handshake, the rest along."""
+        return {k: v.numpy() if isinstance(v, Tensor) and k != "frames" else v for k, v in self.__dict__.items()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        tensors = ("actions", "rewards", "terminated")
+        self.__dict__.update({k: torch.from_numpy(v) if k in tensors else v for k, v in state.items()})
 
 
 @dataclass
