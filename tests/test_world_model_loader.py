@@ -107,5 +107,7 @@ def test_waiting_for_clips_is_measured(data: Path, tmp_path: Path, monkeypatch: 
 def test_workers_that_nobody_waits_for_are_refused() -> None:
     with pytest.raises(ValueError, match="ahead at least that and 1, got workers=3, ahead=2"):
         TrainerConfig(workers=3)
+    with pytest.raises(ValueError, match="parallel must be ddp or fsdp, got 'tp'"):
+        TrainerConfig(parallel="tp")
     with pytest.raises(ValueError, match="accumulate must be at least 1, got 0"):
         TrainerConfig(accumulate=0)

@@ -14,22 +14,22 @@ from tests.test_world_model_train import ROOT, command, config, weights
 from world_model.team import Team
 from world_model.train import TrainConfig, train
 
-ALIKE = {"own_after": 0.0, "own_share": 0.6, "accumulate": 2, "precision": "fp32"}
+ALIKE = {"own_after": 0.0, "own_share": 0.6, "accumulate": 4, "precision": "fp32"}
 
 
 def alone(data: Path, out: Path, steps: int, **changes: Any) -> TrainConfig:
-    """A run whose every step is shared out in two parts, without a schedule that depends on its length."""
+    """A run whose every step is shared out in four parts, without a schedule that depends on its length."""
     settings = config(data, out, steps=steps, **(ALIKE | changes))
     settings.trainer.optimizer.decay = 0.0
     return settings
 
 
 def together(data: Path, out: Path, steps: int, *more: str) -> None:
-    """The same by two processes, a part each."""
+    """The same by two processes, two parts each."""
     done = subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "world_model.train",
          *command(data, out, f"trainer.steps={steps}", "trainer.own_after=0.0", "trainer.own_share=0.6",
-                  "trainer.optimizer.decay=0.0", *more)],
+                  "trainer.optimizer.decay=0.0", "trainer.accumulate=2", *more)],
         cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
 

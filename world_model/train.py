@@ -121,6 +121,8 @@ def _train(config: TrainConfig, team: Team, device: torch.device) -> Path:
     trainer.run(export, lambda seconds: report_effort(config, trainer, seconds))
     export(trainer.step)
     team.wait()
+    if team.leads:
+        print(f"world: {out / 'world'}")
     return out / "world"
 
 
@@ -200,7 +202,7 @@ def main(cfg: DictConfig) -> None:
     """Entry point of the command line."""
     try:
         config: TrainConfig = settings(cfg)
-        print(f"world: {train(config)}")
+        train(config)
     except (RecordingError, TrainStateError, WorldError, ValueError) as error:
         print(f"train: {error}", file=sys.stderr)
         sys.exit(2)
