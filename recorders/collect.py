@@ -14,7 +14,7 @@ from omegaconf import MISSING, DictConfig
 from tqdm import tqdm
 
 from .behaviours import Mixture, behaviour_for
-from .collection import segment_names
+from .collection import open_segments, segment_names
 from .command import Command, settings
 from .games import PONG, GameConfig, MissingGame, game_card, game_for, make_game
 from .layout import RecordingError
@@ -24,7 +24,8 @@ from .schema import Extra
 from .storage import storage_at
 from .zarr_recorder import ZarrRecorder
 
-EXTRAS = {"actor": Extra("uint8", description="place in `behaviours` of who acted")}
+ACTOR = Extra("uint8", description="place in `behaviours` of who acted")
+LIVES = Extra("int16", description="lives left after the step")
 
 
 @dataclass(kw_only=True)
@@ -88,16 +89,32 @@ def collect(config: CollectConfig) -> str:
         raise RecordingError(
             f"{config.out} already holds a recording: choose another out, or append=true and a new seed"
         )
-    make_game(config.game()).close()  # before any process starts: is the game there?
+    extras = extras_for(config)  # before any process starts: is the game there?
     with tqdm(total=config.steps, unit="step", unit_scale=True, desc=f"recording {config.env}") as bar:
         if config.workers == 1:
-            collect_segment(config, 0, config.steps, bar)
+            collect_segment(config, 0, config.steps, bar, extras)
         else:
-            _collect_in_processes(config, bar)
+            _collect_in_processes(config, bar, extras)
     return config.out
 
 
-def collect_segment(config: CollectConfig, worker: int, steps: int, progress: _Counter) -> None:
+def extras_for(config: CollectConfig) -> dict[str, Extra]:
+    """What is recorded with each step besides: who acted and, where a game counts them, lives.
+
+    What is appended to holds what it did before.
+    """
+    env = make_game(config.game())
+    _, info = env.reset(seed=config.seed)
+    env.close()
+    extras = {"actor": ACTOR} | ({"lives": LIVES} if info.get("lives") else {})
+    segments = open_segments(storage_at(config.out)) if config.append else []
+    if segments:
+        extras = {name: extra for name, extra in extras.items() if name in segments[0].fields}
+    return extras
+
+
+def collect_segment(config: CollectConfig, worker: int, steps: int, progress: _Counter,
+                    extras: dict[str, Extra]) -> None:  # fmt: skip
     """Record `steps` actions into one segment; the last episode is cut when they are done.
 
     Args:
@@ -105,6 +122,7 @@ def collect_segment(config: CollectConfig, worker: int, steps: int, progress: _C
         worker: number of this process; decides its episodes' seeds together with `config.seed`.
         steps: actions to record.
         progress: told about every 100 steps.
+        extras: of `extras_for`.
     """
     env = make_game(config.game())
     if not isinstance(env.action_space, gymnasium.spaces.Discrete) or env.action_space.start != 0:
@@ -113,12 +131,12 @@ def collect_segment(config: CollectConfig, worker: int, steps: int, progress: _C
     player = behaviour_for(config.env, card["action_meanings"], shape)
     meta = {"game": card, "behaviours": player.names, "collect": {"seed": config.seed, "worker": worker}}
     with ZarrRecorder(
-        config.out, env.observation_space, env.action_space, extras=EXTRAS, meta=meta, shared=True
+        config.out, env.observation_space, env.action_space, extras=extras, meta=meta, shared=True
     ) as recorder:
         episode = done = 0
         while done < steps:
             source = np.random.SeedSequence([config.seed, worker, episode])
-            done += _record_episode(env, player, recorder, source, steps - done, progress)
+            done += _record_episode(env, player, recorder, source, steps - done, progress, extras)
             episode += 1
     env.close()
 
@@ -130,6 +148,7 @@ def _record_episode(
     source: np.random.SeedSequence,
     limit: int,
     progress: _Counter,
+    extras: dict[str, Extra],
 ) -> int:
     """Record one episode of at most `limit` actions; returns how many there were."""
     seed, rng = int(source.generate_state(1)[0] >> 1), np.random.default_rng(source)
@@ -140,8 +159,10 @@ def _record_episode(
     steps = 0
     while steps < limit and not (terminated or truncated):
         action = player.act(observation, rng)
-        after, reward, terminated, truncated, _ = env.step(action)
-        recorder.add(observation, action, float(reward), terminated, truncated, actor=player.actor)
+        after, reward, terminated, truncated, info = env.step(action)
+        known = {"actor": player.actor, "lives": info.get("lives", 0)}
+        chosen = {name: known[name] for name in extras}
+        recorder.add(observation, action, float(reward), terminated, truncated, **chosen)
         observation = after
         steps += 1
         if steps % 100 == 0:
@@ -165,17 +186,17 @@ class _SharedCounter:
             self._value.value += steps
 
 
-def _work(config: CollectConfig, worker: int, steps: int, value: Any) -> None:
-    collect_segment(config, worker, steps, _SharedCounter(value))
+def _work(config: CollectConfig, worker: int, steps: int, value: Any, extras: dict[str, Extra]) -> None:
+    collect_segment(config, worker, steps, _SharedCounter(value), extras)
 
 
-def _collect_in_processes(config: CollectConfig, bar: Any) -> None:
+def _collect_in_processes(config: CollectConfig, bar: Any, extras: dict[str, Extra]) -> None:
     """Share the steps among processes and show their common progress."""
     context = multiprocessing.get_context("spawn")
     value = context.Value("q", 0)
     ends = [config.steps * i // config.workers for i in range(config.workers + 1)]
     shares = [(i, stop - start) for i, (start, stop) in enumerate(itertools.pairwise(ends)) if stop > start]
-    crew = [context.Process(target=_work, args=(config, i, steps, value)) for i, steps in shares]
+    crew = [context.Process(target=_work, args=(config, i, steps, value, extras)) for i, steps in shares]
     for process in crew:
         process.start()
     for process in crew:

@@ -14,22 +14,22 @@ from tests.test_world_model_train import ROOT, command, config, weights
 from world_model.team import Team
 from world_model.train import TrainConfig, train
 
-ALIKE = {"own_after": 0.0, "own_share": 0.6, "accumulate": 2, "precision": "fp32"}
+ALIKE = {"own_after": 0.0, "own_share": 0.6, "accumulate": 4, "precision": "fp32"}
 
 
 def alone(data: Path, out: Path, steps: int, **changes: Any) -> TrainConfig:
-    """A run whose every step is shared out in two parts, without a schedule that depends on its length."""
+    """A run whose every step is shared out in four parts, without a schedule that depends on its length."""
     settings = config(data, out, steps=steps, **(ALIKE | changes))
     settings.trainer.optimizer.decay = 0.0
     return settings
 
 
 def together(data: Path, out: Path, steps: int, *more: str) -> None:
-    """The same by two processes, a part each."""
+    """The same by two processes, two parts each."""
     done = subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "world_model.train",
          *command(data, out, f"trainer.steps={steps}", "trainer.own_after=0.0", "trainer.own_share=0.6",
-                  "trainer.optimizer.decay=0.0", *more)],
+                  "trainer.optimizer.decay=0.0", "trainer.accumulate=2", *more)],
         cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
 
@@ -46,6 +46,7 @@ def assert_alike(one: list[dict[str, Any]], other: list[dict[str, Any]]) -> None
             assert a[name] == pytest.approx(b[name], rel=2e-3, abs=1e-5), (name, a["step"])
 
 
+@pytest.mark.slow
 def test_one_process_then_two_then_one_give_the_curve_of_one(data: Path, tmp_path: Path) -> None:
     train(alone(data, tmp_path / "one", 12))
     train(alone(data, tmp_path / "many", 4))
@@ -55,6 +56,16 @@ def test_one_process_then_two_then_one_give_the_curve_of_one(data: Path, tmp_pat
     for name, tensor in weights(tmp_path / "one").items():
         assert torch.allclose(tensor, weights(tmp_path / "many")[name], atol=2e-4), name
     assert len(list((tmp_path / "many").glob("strip-*.png"))) == len(list((tmp_path / "one").glob("strip-*.png"))) + 2
+
+
+@pytest.mark.slow
+def test_processes_with_a_share_of_every_tensor_give_the_curve_of_one(data: Path, tmp_path: Path) -> None:
+    train(alone(data, tmp_path / "one", 6))
+    train(alone(data, tmp_path / "many", 2))
+    together(data, tmp_path / "many", 4, "trainer.parallel=fsdp", "trainer.checkpointing=true")
+    train(alone(data, tmp_path / "many", 6))
+    assert_alike(curve(tmp_path / "one"), curve(tmp_path / "many"))
+    assert all(weights(tmp_path / "one")[name].shape == p.shape for name, p in weights(tmp_path / "many").items())
 
 
 def test_one_process_is_a_team_too(monkeypatch: pytest.MonkeyPatch) -> None:

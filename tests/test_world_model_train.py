@@ -51,6 +51,11 @@ def test_it_learns_and_ships_a_world(data: Path, tmp_path: Path) -> None:
     assert np.mean(teacher[-10:]) < 0.5 * np.mean(teacher[:10])
     world = load_world(folder)
     assert world.contexts.frames.shape == (5, 3, 8, 12, 3)
+    last = open_recording(data).episodes[-1].id
+    assert world.card["data"]["heldout"] == json.loads((tmp_path / "split.json").read_text())["heldout"] == [last]
+    events = json.loads((tmp_path / "events.json").read_text())
+    assert [event["name"] for event in events] == ["reward -1", "reward 1", "end"]
+    assert all(0 < entry["waited"] < entry["seconds"] for entry in log)
     assert world.card["trained"]["steps"] == 150 and world.model.config.reward_values == [-1.0, 0.0, 1.0]
     state = world.start(world.contexts.frames[0], world.contexts.actions[0], 0)
     assert world.step(state, 1)[0].shape == (8, 12, 3)
@@ -78,6 +83,7 @@ def command(data: Path, out: Path, *more: str) -> list[str]:
             *(f"model.{k}={v}".replace(" ", "") for k, v in TINY.items()), *more]
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_from_its_checkpoint_as_if_nothing_had_happened(data: Path, tmp_path: Path) -> None:
     whole, out = config(data, tmp_path / "whole", precision="fp32", steps=60), tmp_path / "killed"
     train(whole)

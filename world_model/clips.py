@@ -1,6 +1,7 @@
 """Training clips cut from a recording: frames with the action that leads to each, and what it brought."""
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,6 +31,14 @@ class Clips:
     def after_first(self) -> "Clips":
         """The same clips from their second frames on."""
         return Clips(*(getattr(self, field.name)[:, 1:] for field in fields(self)))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For another process: frames go through shared memory, where each tensor costs a handshake, the rest along."""
+        return {k: v.numpy() if isinstance(v, Tensor) and k != "frames" else v for k, v in self.__dict__.items()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        tensors = ("actions", "rewards", "terminated")
+        self.__dict__.update({k: torch.from_numpy(v) if k in tensors else v for k, v in state.items()})
 
 
 @dataclass

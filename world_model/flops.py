@@ -6,6 +6,7 @@ import torch
 
 from .decoder import COMPETE_AFTER, DILATIONS
 from .model_config import WorldModelConfig
+from .sampler import SamplerConfig
 
 
 def frame_flops(config: WorldModelConfig, context: int | None = None, draw: bool = True) -> float:
@@ -41,6 +42,12 @@ def training_flops(config: WorldModelConfig, batch: int, frames: int) -> float:
     """FLOP of a teacher-forced training step: every frame twice, forward and backward (three times forward)."""
     context = min(config.window, frames)
     return 3 * batch * frames * (frame_flops(config, context) + frame_flops(config, context, draw=False))
+
+
+def served_flops(config: WorldModelConfig, sampler: SamplerConfig) -> float:
+    """FLOP of a step of a served world whose window is full: the passes that draw, and the commit."""
+    looks = 1 if sampler.reuse else sampler.steps
+    return (looks + 1) * frame_flops(config, draw=False) + sampler.steps * drawing_flops(config)
 
 
 def peak_flops(device: torch.device, dtype: torch.dtype, size: int = 2048) -> float:

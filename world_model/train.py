@@ -27,10 +27,11 @@ from .flops import peak_flops, training_flops
 from .heldout import note_split, split_for
 from .model import WorldModel
 from .model_config import WorldModelConfig
+from .presets import with_presets
 from .sampler import SamplerConfig
 from .strip import save_strip
 from .team import Team
-from .train_state import Origin, TrainStateError
+from .train_state import STATE_FILE, Origin, TrainStateError
 from .trainer import Trainer
 from .trainer_config import TrainerConfig
 from .transfer import start_from
@@ -40,6 +41,7 @@ from .transfer import start_from
 class TrainConfig(Command):
     """Which recording is learned, by what network, for how long."""
 
+    defaults: list[Any] = field(default_factory=lambda: with_presets(Command().defaults))
     data: str = MISSING
     """folder of a recording"""
     out: str = MISSING
@@ -93,7 +95,7 @@ def _train(config: TrainConfig, team: Team, device: torch.device) -> Path:
                         config.trainer.event_share, config.trainer.hard_share, config.trainer.seed)
     model = WorldModel(config.model)
     model.scaler.mean.copy_(source.mean)
-    if config.init:
+    if config.init and not (out / STATE_FILE).exists():
         new = start_from(model, config.init, recording.meta["game"]["id"])
         if team.leads:
             print(f"weights of {config.init}; new: {', '.join(new) or 'nothing'}", flush=True)
@@ -104,8 +106,11 @@ def _train(config: TrainConfig, team: Team, device: torch.device) -> Path:
     card = world_card(config, recording, heldout)
 
     def export(step: int) -> None:
+        weights = trainer.averaged()
+        if not team.leads:
+            return
         averaged = WorldModel(config.model)
-        averaged.load_state_dict(trainer.average | {"scaler.mean": model.scaler.mean}, strict=False)
+        averaged.load_state_dict(weights | {"scaler.mean": model.scaler.mean}, strict=False)
         card["trained"]["steps"] = step
         save_world(out / "world", averaged, config.sampler, card, clips)
         save_strip(out / "world", out / f"strip-{step:07d}.png", source, shown)
@@ -114,9 +119,10 @@ def _train(config: TrainConfig, team: Team, device: torch.device) -> Path:
         note_split(out, training, heldout)
         report_data(config, source, training, heldout)
     trainer.run(export, lambda seconds: report_effort(config, trainer, seconds))
-    if team.leads:
-        export(trainer.step)
+    export(trainer.step)
     team.wait()
+    if team.leads:
+        print(f"world: {out / 'world'}")
     return out / "world"
 
 
@@ -195,7 +201,7 @@ def main(cfg: DictConfig) -> None:
     """Entry point of the command line."""
     try:
         config: TrainConfig = settings(cfg)
-        print(f"world: {train(config)}")
+        train(config)
     except (RecordingError, TrainStateError, WorldError, ValueError) as error:
         print(f"train: {error}", file=sys.stderr)
         sys.exit(2)

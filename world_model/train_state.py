@@ -12,7 +12,6 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 STATE_FILE = "state.safetensors"
-FORMAT = "foreframe-train-state"
 
 
 class TrainStateError(RuntimeError):
@@ -62,7 +61,7 @@ def save_state(folder: Path, step: int, groups: dict[str, dict[str, Tensor]], me
     tensors = {f"{group}/{name}": tensor.detach().contiguous().clone()
                for group, items in groups.items() for name, tensor in items.items()}
     part = folder / (STATE_FILE + ".part")
-    save_file(tensors, part, metadata={"format": FORMAT, "step": str(step), "meta": json.dumps(meta)})
+    save_file(tensors, part, metadata={"step": str(step), "meta": json.dumps(meta)})
     with open(part, "rb") as file:
         os.fsync(file.fileno())
     os.replace(part, folder / STATE_FILE)

@@ -2,24 +2,25 @@
 
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from .clips import ClipSource
 from .difficulty import Difficulty
+from .execution import compile_parts, recompute_in_backward
 from .loader import ClipLoader
 from .model import WorldModel
 from .objective import Objective
 from .optimizer import Optimizer, rate_fraction
+from .parallel import alone, share_out
 from .precision import choose_dtype
 from .sampler import SamplerConfig
+from .shares import shared_like, whole
 from .team import Team
 from .train_state import Origin, check_fits, load_state, save_state, update_average
 from .trainer_config import TrainerConfig
@@ -48,27 +49,32 @@ class Trainer:
                  team: Team | None = None, origin: Origin | None = None,
                  objective: Objective | None = None):
         self.model, self.source, self.config, self.out = model, source, config, out
+        if config.compile:
+            compile_parts(model)
+        if config.checkpointing:
+            recompute_in_backward(model)
         self.team, self.origin = team or Team(), origin or Origin(network=asdict(model.config))
         self.device = model.scaler.mean.device
         self.objective = objective or Objective(model, source, sampler, config)
         self.loader = ClipLoader(source, config, self.objective.moment_frames, self.team)
+        self.dtype = choose_dtype(self.device, config.precision)
+        found = self._find()
+        self.learner = share_out(self.objective, self.team, config.parallel)
         self.optimizer = Optimizer(model, config.optimizer)
         self.average = {name: p.detach().clone() for name, p in model.named_parameters()}
-        self.step = 0
-        self.dtype = choose_dtype(self.device, config.precision)
-        self._resume()
-        # modes use different parts of the network, and broadcasting its constant buffers would be waste
-        self.learner = DistributedDataParallel(self.objective, broadcast_buffers=False, find_unused_parameters=True) \
-            if self.team.size > 1 else self.objective
+        if found:
+            self.optimizer.restore(found["optimizer"])
+            for name, mine in self.average.items():
+                mine.copy_(shared_like(found["average"][name], mine))
 
     def run(self, report: Callable[[int], None] | None = None, timed: Callable[[float], None] | None = None) -> None:
         """Train to the configured step, saving on the way.
 
         Args:
-            report: is told the step now and then; the first process calls it, the others wait.
+            report: is told the step now and then, in all processes.
             timed: is told the seconds of a step once two are done.
         """
-        begun = saved = reported = time.monotonic()
+        begun = saved = reported = self.team.gather(time.monotonic())[0]
         bar = tqdm(total=self.config.steps, initial=self.step, desc="train", dynamic_ncols=True, mininterval=2.0,
                    disable=not self.team.leads)
         log = TrainingLog(self.out / "metrics.jsonl", self.step) if self.team.leads else None
@@ -79,21 +85,20 @@ class Trainer:
                 log.write(record)
             bar.update()
             bar.set_postfix(loss=f"{record['loss']:.4f}", mode=record["mode"], waiting=f"{self._waiting(begun):.1%}")
-            now = time.monotonic()
+            now = self.team.gather(time.monotonic())[0]  # the first process's, so that all agree
             if timed is not None and self.step == first + 2:
                 timed((now - begun) / 2)
-            if log is not None and now - saved > self.config.save_seconds:
-                log.flush()
-                self.save()
+            if now - saved > self.config.save_seconds:
+                self._save(log)
                 saved = now
-            if log is not None and report is not None and now - reported > self.config.report_seconds:
+            if report is not None and now - reported > self.config.report_seconds:
                 report(self.step)
-                reported = time.monotonic()
+                reported = self.team.gather(time.monotonic())[0]
         bar.close()
         self.loader.close()
+        self._save(log)
         if log is not None:
             log.close()
-            self.save()
             if self.step > first:
                 print(f"waited {self.loader.waited:.1f} s for clips, {self._waiting(begun):.2%} of the time",
                       flush=True)
@@ -116,55 +121,63 @@ class Trainer:
             "grad_norm": round(norm, 6), "seconds": time.perf_counter() - begun, "waited": self.loader.waited - waited}
 
     def save(self) -> None:
-        """Write a resumable state."""
+        """Write a resumable state; all processes of the team must call it, one writes."""
         clips, moments = self.loader.planned()
         groups: dict[str, dict[str, Tensor]] = {
-            "model": dict(self.model.named_parameters()),
-            "average": self.average,
+            "model": {name: whole(p.detach()) for name, p in self.model.named_parameters()},
+            "average": self.averaged(),
             "optimizer": self.optimizer.state(),
             "buffers": {"mean": self.model.scaler.mean},
             "memory": self.objective.memory(),
             "clips": {name: torch.from_numpy(known.losses) for name, known in self._difficulties().items()},
             "planned": {"clips": clips, "moments": moments},
         }
-        save_state(self.out, self.step, groups, {"trainer": asdict(self.config), "origin": asdict(self.origin)})
+        if self.team.leads:
+            save_state(self.out, self.step, groups, {"trainer": asdict(self.config), "origin": asdict(self.origin)})
+
+    def _save(self, log: TrainingLog | None) -> None:
+        """Save, the log first: what it says of later steps is dropped when a run goes on, what it lacks is lost."""
+        if log is not None:
+            log.flush()
+        self.save()
+
+    def averaged(self) -> dict[str, Tensor]:
+        """The weight average, whole; all processes of the team must ask."""
+        return {name: whole(p) for name, p in self.average.items()}
 
     def _learn(self, last: bool) -> dict[str, Any]:
         """Add the gradient of the next portion; processes add theirs up at the last one. Returns its record."""
         portion = self.loader.next()
-        with self._alone(not last):
+        with alone(self.learner, not last):
             with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
                 loss, record = self.learner(portion)
             (loss / self.config.accumulate).backward()
         return {k: float(v.detach()) if isinstance(v, Tensor) else v for k, v in record.items()}
 
-    def _alone(self, alone: bool) -> AbstractContextManager[Any]:
-        """Whether gradients stay in this process for now."""
-        return self.learner.no_sync() if alone and isinstance(self.learner, DistributedDataParallel) else nullcontext()
-
     def _waiting(self, begun: float) -> float:
         """Share of the time since `begun` that was spent waiting for clips."""
         return self.loader.waited / max(time.monotonic() - begun, 1e-9)
 
-    def _resume(self) -> None:
+    def _find(self) -> dict[str, dict[str, Tensor]]:
+        """Begin where the last checkpoint ended, if there is one. Returns its tensors."""
+        self.step = 0
         found = load_state(self.out)
         if found is None:
             self.loader.begin(0)
-            return
+            return {}
         self.step, groups, meta = found
         same = self.origin.check(self.out, meta.get("origin"))
         check_fits(self.out, groups, {name: p.shape for name, p in self.model.named_parameters()})
         with torch.no_grad():
             for name, parameter in self.model.named_parameters():
                 parameter.copy_(groups["model"][name])
-                self.average[name].copy_(groups["average"][name])
             self.model.scaler.mean.copy_(groups["buffers"]["mean"])
-        self.optimizer.restore(groups["optimizer"])
         for name, memory in self.objective.memory().items():
             if name in groups.get("memory", {}):
                 memory.copy_(groups["memory"][name])
         planned = self._restore_clips(groups, meta["trainer"]) if same else None
         self.loader.begin(self.step, planned)
+        return groups
 
     def _restore_clips(self, groups: dict[str, dict[str, Tensor]],
                        then: dict[str, Any]) -> tuple[Tensor, Tensor] | None:

@@ -65,7 +65,17 @@ class TrainerConfig:
     ahead: int = 2
     """steps by which clips are chosen before they are learned from, at least `workers`"""
     accumulate: int = 1
-    """parts, one after the other, in which a process takes its share of a step's clips: less memory at once"""
+    """parts, one after the other, in which a process takes its share of a step's clips: less memory at once
+
+    A step's loss is the mean of those of its parts, of all processes; each is a mean over its own frames, those it
+    learns something of, and draws its own noise. So it is the number of parts that decides a curve, not who takes them.
+    """
+    parallel: str = "ddp"
+    """how several processes hold the network: ddp, a copy each; fsdp, a share of every tensor each"""
+    checkpointing: bool = False
+    """compute blocks and decoder once more in the backward pass instead of keeping what they went through"""
+    compile: bool = False
+    """compile blocks and decoder; pays on long runs of large networks"""
     seed: int = 0
     errors: ErrorBankConfig = field(default_factory=ErrorBankConfig)
     levels: LevelConfig = field(default_factory=LevelConfig)
@@ -91,6 +101,8 @@ class TrainerConfig:
         if self.action_dropout + self.action_cut > 1:
             raise ValueError(f"action_dropout and action_cut must be at most 1 together, "
                              f"got {self.action_dropout} and {self.action_cut}")
+        if self.parallel not in ("ddp", "fsdp"):
+            raise ValueError(f"parallel must be ddp or fsdp, got {self.parallel!r}")
         if self.workers < -1 or self.ahead < max(self.workers, 1):
             raise ValueError(f"workers must be -1 or more and ahead at least that and 1, "
                              f"got workers={self.workers}, ahead={self.ahead}")
