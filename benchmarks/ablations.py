@@ -72,7 +72,6 @@ ROWS: dict[str, Change] = {
     "S + own pasts": _upon_skip_causal(own_share=0.7, own_after=0.3),
     "S + action dropout": _upon_skip_causal(action_dropout=0.1),
     "S + paired noise": _upon_skip_causal(noise_draws=16, undecided_share=0.5),
-    "S + moments": _upon_skip_causal(moments=24),
     "S + own pasts, paired noise, moments": _upon_skip_causal(own_share=0.7, own_after=0.3, noise_draws=16,
                                                              undecided_share=0.5, moments=24),
 }
@@ -91,7 +90,7 @@ class AblationsConfig(Command):
     rows: list[str] = field(default_factory=lambda: list(ROWS))
     """techniques"""
     seeds: int = 3
-    tera: float = 2.5
+    tera: float = 6.0
     """10^12 floating-point operations per world"""
     recorded: int = 30_000
     """steps of the game to learn from"""
@@ -104,11 +103,11 @@ class AblationsConfig(Command):
 def settings_of(row: str, seed: int, config: AblationsConfig) -> TrainConfig:
     """A training of a row, but for its number of steps."""
     trainer = TrainerConfig(
-        batch=8, frames=12, seed=seed, event_share=0.15, hard_share=0.4, moments=0, ghost_share=0.0, noise_draws=1,
+        batch=8, frames=10, precision="fp32", seed=seed, event_share=0.15, hard_share=0.4, moments=0, ghost_share=0.0, noise_draws=1,
         undecided_share=0.0, own_share=0.0, context_noise=0.0, average=0.99, save_seconds=120, report_seconds=1e9,
-        optimizer=OptimizerConfig(matrix_lr=4e-3, lr=2e-3, warmup=30))
+        optimizer=OptimizerConfig(matrix_lr=8e-3, lr=4e-3, warmup=30))
     ROWS[row](trainer)
-    model = WorldModelConfig(height=24, width=24, patch=[8, 8], dim=64, layers=3, heads=2, window=12, channels=16,
+    model = WorldModelConfig(height=24, width=24, patch=[8, 8], dim=64, layers=3, heads=2, window=10, channels=16,
                              canvas=4, kinds=4)
     out = Path(config.out)
     return TrainConfig(data=str(out / "recording"), out=str(out / _folder(row, seed)), cache=str(out / "cache"),
