@@ -103,9 +103,9 @@ class AblationsConfig(Command):
 def settings_of(row: str, seed: int, config: AblationsConfig) -> TrainConfig:
     """A training of a row, but for its number of steps."""
     trainer = TrainerConfig(
-        batch=8, frames=10, precision="fp32", seed=seed, event_share=0.15, hard_share=0.4, moments=0, ghost_share=0.0, noise_draws=1,
-        undecided_share=0.0, own_share=0.0, context_noise=0.0, average=0.99, save_seconds=120, report_seconds=1e9,
-        optimizer=OptimizerConfig(matrix_lr=8e-3, lr=4e-3, warmup=30))
+        batch=8, frames=10, precision="fp32", seed=seed, event_share=0.15, hard_share=0.4, moments=0, ghost_share=0.0,
+        noise_draws=1, undecided_share=0.0, own_share=0.0, context_noise=0.0, average=0.99, save_seconds=120,
+        report_seconds=1e9, optimizer=OptimizerConfig(matrix_lr=8e-3, lr=4e-3, warmup=30))
     ROWS[row](trainer)
     model = WorldModelConfig(height=24, width=24, patch=[8, 8], dim=64, layers=3, heads=2, window=10, channels=16,
                              canvas=4, kinds=4)
