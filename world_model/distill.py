@@ -89,7 +89,7 @@ def distill(config: DistillConfig) -> Path:
 
     def export(step: int) -> None:
         averaged = WorldModel(teacher.model.config)
-        averaged.load_state_dict(trainer.average | {"scaler.mean": student.scaler.mean}, strict=False)
+        averaged.load_state_dict(trainer.averaged() | {"scaler.mean": student.scaler.mean}, strict=False)
         save_world(out / "world", averaged, served, student_card(teacher, config, step), teacher.contexts)
 
     trainer.run(export)

@@ -5,6 +5,7 @@ step: `torchrun --nproc_per_node=2 -m world_model.train ...`; a run may go on wi
 """
 
 import json
+import shutil
 import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -54,6 +55,8 @@ class TrainConfig(Command):
     """folder for the recording's unpacked frames; empty: `cache` under `out`"""
     contexts: int = 64
     """starting clips shipped with the world"""
+    keep: bool = False
+    """whether every world exported on the way is kept, under `worlds/`: for `benchmarks.compute_curve`"""
     init: str = ""
     """folder of a world whose weights are the starting point, of another game too; empty: start from nothing"""
     device: str = "auto"
@@ -114,6 +117,8 @@ def _train(config: TrainConfig, team: Team, device: torch.device) -> Path:
         card["trained"]["steps"] = step
         save_world(out / "world", averaged, config.sampler, card, clips)
         save_strip(out / "world", out / f"strip-{step:07d}.png", source, shown)
+        if config.keep:
+            shutil.copytree(out / "world", out / "worlds" / f"{step:07d}", dirs_exist_ok=True)
 
     if team.leads:
         note_split(out, training, heldout)
