@@ -1,6 +1,6 @@
 """What more training would bring: `python -m benchmarks.compute_curve run=runs/breakout`.
 
-Measures the worlds that `world_model.train` with `keep=true` left under `worlds/`, all from the same held-out situations
+Measures the worlds that `world_model.train` with `keep=true` left under `worlds/`, all from the same held-out starts
 of the real game, and prints (and writes to `<run>/compute_curve.md`) a row for each: optimiser steps, arithmetic so
 far, and the errors that the evaluation reports. The arithmetic is that of teacher steps, `world_model.flops`; steps on
 the world's own past cost more.
