@@ -39,8 +39,9 @@ class Origin:
         """
         if then is None:
             return True
-        differ = {name: (then["network"].get(name), value) for name, value in self.network.items()
-                  if name != "window" and then["network"].get(name) != value}  # a window has no weights
+        names = (then["network"].keys() | self.network.keys()) - {"window"}  # which has no weights
+        both = {name: (then["network"].get(name), self.network.get(name)) for name in names}
+        differ = {name: (was, now) for name, (was, now) in both.items() if was != now}
         lost = sorted(set(then["episodes"]) - set(self.episodes)) if self.episodes else []
         if then["game"] and self.game and then["game"] != self.game:
             what = f"of another game ({then['game']}, the recording is of {self.game})"
