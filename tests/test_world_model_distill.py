@@ -92,6 +92,10 @@ def test_what_does_not_fit_is_named(teacher: Path, data: Path, tmp_path: Path) -
         wrong = settings(teacher, data, tmp_path)
         wrong.passes = 3
         distill(wrong)
+    abacus = settings(teacher, data, tmp_path)
+    abacus.device = "abacus"
+    with pytest.raises(ValueError, match="device must be auto or one of torch's"):
+        distill(abacus)
     command = [sys.executable, "-m", "world_model.distill", "world=envs/worlds/Pong-v0", f"data={data}",
                f"out={tmp_path}"]
     result = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent.parent)

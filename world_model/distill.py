@@ -27,7 +27,7 @@ from .optimizer import OptimizerConfig
 from .rollout import World
 from .team import Team
 from .train import open_cache
-from .train_state import Origin, TrainStateError
+from .train_state import Origin, TrainStateError, run_folder
 from .trainer import Trainer
 from .trainer_config import TrainerConfig
 
@@ -71,16 +71,18 @@ def distill(config: DistillConfig) -> Path:
         The new world's folder.
 
     Raises:
-        ValueError: if the recording does not fit the world, or the path cannot be cut into so many passes.
+        ValueError: if the recording does not fit the world, the path cannot be cut into so many passes, or several
+            processes are to do it.
     """
     allocator.keep_memory()
     if config.threads:
         torch.set_num_threads(config.threads)
-    best = "cuda" if torch.cuda.is_available() else "cpu"
-    device = torch.device(best if config.device == "auto" else config.device)
+    team, device = Team.join(config.device)
+    if team.size > 1:
+        team.leave()
+        raise ValueError("distillation takes one process: start it without torchrun")
     teacher = load_world(config.world, str(device), dtype="fp32")
-    out = Path(config.out)
-    out.mkdir(parents=True, exist_ok=True)
+    out = run_folder(config.out)
     source, origin, episodes = fitting_clips(teacher, config)
     student = WorldModel(teacher.model.config)
     student.load_state_dict(teacher.model.state_dict())

@@ -56,6 +56,20 @@ class Origin:
                               "or another out=")
 
 
+def run_folder(path: str) -> Path:
+    """The folder of a run, made if need be.
+
+    Raises:
+        TrainStateError: if it cannot be.
+    """
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TrainStateError(f"out={path} cannot be a folder of a run ({error.strerror}); pass another") from error
+    return folder
+
+
 def save_state(folder: Path, step: int, groups: dict[str, dict[str, Tensor]], meta: dict[str, Any]) -> None:
     """Write `folder/state.safetensors`: tensors named `group/name`, the step and `meta` in its header."""
     folder.mkdir(parents=True, exist_ok=True)
