@@ -251,6 +251,12 @@ def test_worlds_of_two_sizes_are_not_compared(tiny_world: Path, tmp_path: Path) 
         evaluate(EvaluateConfig(world=str(tiny_world), beside=str(other), **LITTLE))
 
 
+def test_a_file_where_the_report_should_go_is_named(tiny_world: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match=r"out=.*file cannot be a folder \(File exists\); pass another"):
+        evaluate(EvaluateConfig(world=str(tiny_world), out=str(tmp_path / "file"), **LITTLE))
+
+
 def test_the_wrong_game_is_named(tiny_world: Path) -> None:
     command = [sys.executable, "-m", "world_model.evaluate", f"world={tiny_world}", "env=ALE/Breakout-v5"]
     result = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent.parent)
