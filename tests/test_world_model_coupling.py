@@ -56,3 +56,8 @@ def test_noise_tells_which_of_two_frames_it_becomes() -> None:
     assert (guessed == which).float().mean() > 0.99
     blind = drawn(1, 1, frames, ((up + down) / 2).expand(SHAPE))
     assert ((blind * (up - down)).sum((-1, -2, -3)) > 0).eq(which).float().mean() < 0.6
+
+
+def test_one_draw_is_the_noise_itself() -> None:
+    frames, expected, noise = torch.randn(3, *SHAPE)
+    assert couple(noise, frames, expected, 1, torch.Generator()) is noise

@@ -15,6 +15,11 @@ def bank(**changes: float) -> ErrorBank:
     return ErrorBank(ErrorBankConfig(**({"size": 4, "bins": 2, "stored": 100, "spread": 0.0} | changes)), 2, 2)  # type: ignore[arg-type]
 
 
+def remember(kept: ErrorBank, errors: torch.Tensor, times: torch.Tensor, decides: torch.Generator) -> None:
+    kept.note(errors, times, decides)
+    kept.keep(kept.noted())
+
+
 def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
@@ -22,7 +27,7 @@ def generator(seed: int = 0) -> torch.Generator:
 def test_errors_are_kept_by_level_and_come_back_at_their_own() -> None:
     kept = bank(frame=1.0)
     errors = torch.stack([torch.full((2, 2, 3), 1.0), torch.full((2, 2, 3), 2.0), torch.full((2, 2, 3), 9.0)])[None]
-    kept.remember(errors, torch.tensor([[0.2, 0.9, 0.0]]), generator())
+    remember(kept, errors, torch.tensor([[0.2, 0.9, 0.0]]), generator())
     assert kept.kept.tolist() == [1, 1]  # a clean frame has no error of its own
     back = kept.disturb_frames(torch.zeros(1, 2, 2, 2, 3), torch.tensor([[0.4, 0.6]]), generator())
     assert back[0, 0].eq(1).all() and back[0, 1].eq(2).all()
@@ -31,7 +36,7 @@ def test_errors_are_kept_by_level_and_come_back_at_their_own() -> None:
 def test_a_full_bin_replaces_and_an_empty_one_gives_nothing() -> None:
     kept = bank(frame=1.0, past=1.0)
     for value in range(20):
-        kept.remember(torch.full((1, 1, 2, 2, 3), float(value)), torch.tensor([[0.9]]), generator(value))
+        remember(kept, torch.full((1, 1, 2, 2, 3), float(value)), torch.tensor([[0.9]]), generator(value))
     assert kept.kept.tolist() == [0, 20] and len(kept.errors[1].unique()) == 4 and kept.errors[1].max() > 3
     assert kept.disturb_frames(torch.zeros(1, 1, 2, 2, 3), torch.tensor([[0.1]]), generator()).eq(0).all()
     past = kept.disturb_past(torch.zeros(1, 200, 2, 2, 3), generator())
@@ -40,7 +45,7 @@ def test_a_full_bin_replaces_and_an_empty_one_gives_nothing() -> None:
 
 def test_shares_are_kept_and_noise_takes_what_a_wrong_estimate_implies() -> None:
     kept = bank(frame=0.25, noise=1.0)
-    kept.remember(torch.ones(1, 1, 2, 2, 3), torch.tensor([[0.5]]), generator())
+    remember(kept, torch.ones(1, 1, 2, 2, 3), torch.tensor([[0.5]]), generator())
     times = torch.full((1, 1000), 0.8)
     share = kept.disturb_frames(torch.zeros(1, 1000, 2, 2, 3), times, generator()).ne(0).float().mean()
     assert 0.2 < share < 0.3
@@ -73,6 +78,30 @@ def test_the_bank_fills_while_training(data: Path, tmp_path: Path) -> None:
     for _ in range(3):
         run.train_step()
     assert run.objective.bank is not None and 5 <= int(run.objective.bank.kept.sum()) <= 15
+
+
+def test_parts_of_a_step_see_the_same_bank_whoever_takes_them(data: Path, tmp_path: Path) -> None:
+    run = trainer(config(data, tmp_path, precision="fp32", accumulate=2, moments=0,
+                         errors=ErrorBankConfig(size=64, stored=5)))
+    run.objective.levels.weights = torch.tensor([1.0, 0, 0, 0, 0]).double()  # teacher-forced
+    run._learn(last=False)
+    assert run.objective.bank is not None and int(run.objective.bank.kept.sum()) == 0
+    other = trainer(config(data, tmp_path / "other", precision="fp32", errors=ErrorBankConfig(size=64, stored=5)))
+    noted = run.objective.noted()
+    for objective in (run.objective, other.objective):  # as two processes do
+        objective.learned(noted)
+    assert int(run.objective.bank.kept.sum()) == 5 and not run.objective.noted()
+    assert all(a.equal(other.objective.memory()[name]) for name, a in run.objective.memory().items())
+
+
+def test_a_run_goes_on_with_a_bank_of_another_size(data: Path, tmp_path: Path) -> None:
+    run = trainer(config(data, tmp_path, errors=ErrorBankConfig(size=3)))
+    run.objective.learned([(0, 0, torch.ones(8, 12, 3).half())])
+    run.train_step()
+    run.save()
+    kept = [trainer(config(data, tmp_path, errors=ErrorBankConfig(size=size))).objective.memory()["kept"].sum()
+            for size in (3, 4)]
+    assert kept[0] >= 1 and kept[1] == 0
 
 
 @pytest.mark.parametrize(("wrong", "said"), [({"size": -1}, "size >= 0"), ({"past": 1.5}, "past must be from 0 to 1")])

@@ -16,7 +16,15 @@ from world_model import load_world, read_card
 from world_model.control import held_actions, obeys
 from world_model.evaluate import EvaluateConfig, evaluate
 from world_model.game_reader import reader_for
-from world_model.horizons import curves, errors_of, look_figures, outcome_figures, real_rollouts, still_rollouts
+from world_model.horizons import (
+    Rollouts,
+    curves,
+    errors_of,
+    look_figures,
+    outcome_figures,
+    real_rollouts,
+    still_rollouts,
+)
 from world_model.pong_reader import PongReader
 from world_model.report_parts import ReportParts, to_json
 from world_model.scenarios import Scenario, collect_scenarios, replay
@@ -87,7 +95,30 @@ def test_pictures_after_the_end_are_not_compared(scenarios: list[Scenario]) -> N
     drawn = still_rollouts(scenarios)
     errors = errors_of(drawn, real, over, None)
     assert np.isnan(errors.values["psnr"]).tolist() == [[False, True], [False, False], [False, False]]
-    assert set(outcome_figures(drawn, real)) >= {"reward_exact_6", "reward_slack1_6", "termination_slack1_all"}
+    assert set(outcome_figures(drawn, real, over)) >= {"reward_exact_6", "reward_slack1_6", "termination_slack1_all"}
+
+
+def test_what_comes_after_an_end_is_no_event() -> None:
+    def rows(**changes: list[tuple[int, int]]) -> list[np.ndarray]:
+        made = [np.zeros((2, 12)), np.zeros((2, 12), bool)]
+        for array, places in zip(made, changes.values(), strict=True):
+            for row, step in places:
+                array[row, step if array.dtype == float else slice(step, None)] = 1
+        return made
+
+    frames = np.zeros((2, 12, 1, 1, 3), np.uint8)
+    real = Rollouts(frames, *rows(rewards=[(0, 1), (1, 3)], ended=[(0, 4)]))
+    over = real.ended.copy()
+    over[1, 4:] = True  # a time limit
+    drawn = Rollouts(frames, *rows(rewards=[(0, 1), (0, 6), (1, 4), (1, 8)], ended=[(0, 5), (1, 7)]))
+    found = outcome_figures(drawn, real, over)
+    assert found["reward_slack1_all"]["f1"]["value"] == 1 and found["reward_slack1_all"]["drawn"] == 2
+    assert found["return_error_all"]["value"] == 0
+    assert found["termination_slack1_all"]["precision"]["value"] == 1
+    late = Rollouts(frames, *rows(rewards=[], ended=[(0, 8)]))  # an end at the wrong time is one
+    assert outcome_figures(late, real, over)["termination_slack1_all"]["precision"]["value"] == 0
+    early = Rollouts(frames, *rows(rewards=[(1, 3)], ended=[(1, 0)]))  # nobody sees what an ended world does
+    assert outcome_figures(early, real, over)["reward_slack1_all"]["drawn"] == 0
 
 
 def test_obedience_is_going_the_asked_way_or_standing_at_the_wall() -> None:
@@ -205,6 +236,8 @@ def test_breakout_reports_the_row_of_pong_and_its_own(tmp_path: Path) -> None:
 def test_impossible_amounts_are_refused() -> None:
     with pytest.raises(ValueError, match="seeds must be at least 2, got 1"):
         EvaluateConfig(world="x", seeds=1)
+    with pytest.raises(ValueError, match="starts must be at least 2, got 1"):
+        EvaluateConfig(world="x", starts=1)
     with pytest.raises(ValueError, match="passes must be at least 1"):
         EvaluateConfig(world="x", passes=[0])
     assert EvaluateConfig(world="x", quick=True, starts=5).amount("starts") == 5
@@ -216,6 +249,12 @@ def test_worlds_of_two_sizes_are_not_compared(tiny_world: Path, tmp_path: Path) 
     other = save_game_world(tmp_path / "Other-v0", "ALE/Pong-v5", (26, 20), full_action_space=True)
     with pytest.raises(ValueError, match=r"both worlds must draw the same pictures .* 6 actions, .* 18 actions"):
         evaluate(EvaluateConfig(world=str(tiny_world), beside=str(other), **LITTLE))
+
+
+def test_a_file_where_the_report_should_go_is_named(tiny_world: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match=r"out=.*file cannot be a folder \(File exists\); pass another"):
+        evaluate(EvaluateConfig(world=str(tiny_world), out=str(tmp_path / "file"), **LITTLE))
 
 
 def test_the_wrong_game_is_named(tiny_world: Path) -> None:

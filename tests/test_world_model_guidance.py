@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.small_worlds import save_small_world
-from world_model import SamplerConfig, World, load_world
+from world_model import PlanConfig, SamplerConfig, World, load_world
 from world_model.action_dropout import drop_actions
 from world_model.graphs import StaticStep
 
@@ -58,6 +58,21 @@ def test_a_captured_step_is_guided_alike(tmp_path, guidance: float) -> None:
     static = StaticStep(world, state)
     frames = np.stack([static.step(torch.tensor([1, 2])).frames.clone().numpy() for _ in range(2)])
     assert np.abs(frames.astype(int) - plain).max() <= 1
+
+
+@pytest.mark.filterwarnings("ignore:the plan")
+@pytest.mark.parametrize("kind", ["autoregressive", "ad", "rolling", "keyframes"])
+def test_every_plan_is_guided(tmp_path, kind: str) -> None:
+    world = load_world(save_small_world(tmp_path), dtype="fp32").with_sampler(steps=2)
+    actions = np.full((2, 8), 4)
+
+    def drawn(guidance: float, actions: np.ndarray) -> np.ndarray:
+        state = world.start_batch(world.contexts.frames[:2], world.contexts.actions[:2], [3, 4])
+        guided = world.with_sampler(guidance=guidance).rollout(state, actions, PlanConfig(kind=kind))  # type: ignore[arg-type]
+        return next(guided).frames.numpy()
+
+    assert not np.array_equal(drawn(1.0, actions), drawn(3.0, actions))
+    assert np.array_equal(drawn(0.0, actions), drawn(0.0, actions - 3))  # blind to the action that leads to it
 
 
 def test_guidance_out_of_range_is_refused() -> None:

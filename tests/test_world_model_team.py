@@ -11,10 +11,12 @@ import pytest
 import torch
 
 from tests.test_world_model_train import ROOT, command, config, weights
+from world_model.error_bank import ErrorBankConfig
 from world_model.team import Team
 from world_model.train import TrainConfig, train
 
-ALIKE = {"own_after": 0.0, "own_share": 0.6, "accumulate": 4, "precision": "fp32"}
+ALIKE = {"own_after": 0.0, "own_share": 0.6, "accumulate": 4, "precision": "fp32",
+         "errors": ErrorBankConfig(size=4, bins=2, clean=0.0)}
 
 
 def alone(data: Path, out: Path, steps: int, **changes: Any) -> TrainConfig:
@@ -29,7 +31,8 @@ def together(data: Path, out: Path, steps: int, *more: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "world_model.train",
          *command(data, out, f"trainer.steps={steps}", "trainer.own_after=0.0", "trainer.own_share=0.6",
-                  "trainer.optimizer.decay=0.0", "trainer.accumulate=2", *more)],
+                  "trainer.optimizer.decay=0.0", "trainer.accumulate=2", "trainer.errors.size=4",
+                  "trainer.errors.bins=2", "trainer.errors.clean=0.0", *more)],
         cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
 

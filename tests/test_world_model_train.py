@@ -19,7 +19,7 @@ from world_model import WorldError, WorldModel, WorldModelConfig, load_world
 from world_model.clips import ClipSource
 from world_model.optimizer import OptimizerConfig
 from world_model.sampler import SamplerConfig
-from world_model.train import TrainConfig, fit_to_recording, train
+from world_model.train import TrainConfig, draw_contexts, fit_to_recording, train
 from world_model.train_state import TrainStateError, load_state
 from world_model.trainer import Trainer
 from world_model.trainer_config import TrainerConfig
@@ -177,6 +177,24 @@ def test_a_checkpoint_of_something_else_is_refused_by_name(data: Path, tmp_path:
     train(config(data, tmp_path / "run", steps=3))
 
 
+def test_a_held_out_episode_too_short_to_start_from_does_no_harm(data: Path, tmp_path: Path) -> None:
+    recording = open_recording(data)
+    pictures, keys = gymnasium.spaces.Box(0, 255, (8, 12, 3), np.uint8), gymnasium.spaces.Discrete(3)
+    with ZarrRecorder(tmp_path / "cut", pictures, keys, meta={"game": recording.meta["game"]}) as writer:
+        for episode, steps in zip(recording.episodes, (40, 40, 4), strict=False):  # a recorder cuts its last one
+            clip = recording.read(episode)
+            writer.begin()
+            for i in range(steps):
+                writer.add(clip.observations[i], clip.actions[i], float(clip.rewards[i]), False, i == steps - 1)
+            writer.end(clip.observations[steps])
+    world = load_world(train(config(tmp_path / "cut", tmp_path / "run", steps=1)))
+    assert len(world.contexts.frames) == 5 and len(world.card["data"]["heldout"]) == 1
+    source = ClipSource(open_recording(tmp_path / "cut"), open_recording(tmp_path / "cut").episodes, [0.0], 3,
+                        progress=False)
+    with pytest.raises(ValueError, match=r"no episode has more than 60 frames, twice model\.window=30"):
+        draw_contexts(source, open_recording(tmp_path / "cut").episodes, 5, 30)
+
+
 def test_inputs_that_cannot_be_used_are_named(data: Path, tmp_path: Path) -> None:
     (tmp_path / "state.safetensors").write_bytes(b"not a state")
     with pytest.raises(TrainStateError, match="not a training state this version can resume"):
@@ -184,6 +202,13 @@ def test_inputs_that_cannot_be_used_are_named(data: Path, tmp_path: Path) -> Non
     command = [sys.executable, "-m", "world_model.train", f"data={tmp_path / 'none'}", f"out={tmp_path / 'run'}"]
     result = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent.parent)
     assert result.returncode == 2 and result.stderr.startswith("train: ") and "Traceback" not in result.stderr
+    (tmp_path / "file").touch()
+    with pytest.raises(TrainStateError, match=r"file cannot be a folder of a run \(File exists\); pass another"):
+        train(config(data, tmp_path / "file"))
+    nowhere = config(data, tmp_path / "run")
+    nowhere.device = "abacus"
+    with pytest.raises(ValueError, match="device must be auto or one of torch's, such as cpu or cuda:0, got 'abacus'"):
+        train(nowhere)
     with pytest.raises(ValueError, match="precision must be auto, bf16 or fp32, got 'int8'"):
         TrainerConfig(precision="int8")
     with pytest.raises(ValueError, match=r"must not be negative and at most 1 together, got 0\.6"):

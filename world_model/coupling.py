@@ -21,11 +21,13 @@ def couple(noise: Tensor, frames: Tensor, expected: Tensor, draws: int, generato
         noise: [B, T, H, W, 3] standard normal.
         frames: [B, T, H, W, 3] the frames that the noise is mixed into, in model units.
         expected: [B, T, H, W, 3] their expected value given the past.
-        draws: 1 leaves the noise independent of the frames.
+        draws: 1 leaves the noise as it is.
 
     Returns:
         [B, T, H, W, 3].
     """
+    if draws == 1:
+        return noise
     away = (frames - expected).float()
     along = away / away.square().sum((-1, -2, -3), keepdim=True).sqrt().clamp(min=1e-6)
     now = (noise * along).sum((-1, -2, -3), keepdim=True)

@@ -21,13 +21,13 @@ from . import allocator
 from .checkpoint import WorldError, load_world, save_world
 from .clips import ClipSource
 from .distillation import Distillation, DistillationConfig
-from .heldout import note_split, split_for
+from .heldout import Split, note_split, split_for
 from .model import WorldModel
 from .optimizer import OptimizerConfig
 from .rollout import World
 from .team import Team
 from .train import open_cache
-from .train_state import Origin, TrainStateError
+from .train_state import Origin, TrainStateError, run_folder
 from .trainer import Trainer
 from .trainer_config import TrainerConfig
 
@@ -53,7 +53,8 @@ class DistillConfig(Command):
     name: str = ""
     """of the new world; empty: the teacher's"""
     heldout: float = 0.05
-    """share of the episodes, the last ones, that is not learned from"""
+    """share of the episodes, the last ones, that is not learned from, unless the teacher held some of them out: then
+    those"""
     cache: str = ""
     """folder of the recording's training cache, made if it is missing; empty: `cache/` in `out`"""
     device: str = "auto"
@@ -70,22 +71,25 @@ def distill(config: DistillConfig) -> Path:
         The new world's folder.
 
     Raises:
-        ValueError: if the recording does not fit the world, or the path cannot be cut into so many passes.
+        ValueError: if the recording does not fit the world, the path cannot be cut into so many passes, or several
+            processes are to do it.
     """
     allocator.keep_memory()
     if config.threads:
         torch.set_num_threads(config.threads)
-    best = "cuda" if torch.cuda.is_available() else "cpu"
-    device = torch.device(best if config.device == "auto" else config.device)
+    team, device = Team.join(config.device)
+    if team.size > 1:
+        team.leave()
+        raise ValueError("distillation takes one process: start it without torchrun")
     teacher = load_world(config.world, str(device), dtype="fp32")
-    out = Path(config.out)
-    out.mkdir(parents=True, exist_ok=True)
-    source, origin = fitting_clips(teacher, config)
+    out = run_folder(config.out)
+    source, origin, episodes = fitting_clips(teacher, config)
     student = WorldModel(teacher.model.config)
     student.load_state_dict(teacher.model.state_dict())
     served = replace(teacher.sampler, steps=config.passes)
     objective = Distillation(student.to(device), source, served, config.trainer, teacher.model, config.how)
     trainer = Trainer(student, source, served, config.trainer, out, origin=origin, objective=objective)
+    note_split(out, *episodes)  # only now: a folder of something else has been refused
 
     def export(step: int) -> None:
         averaged = WorldModel(teacher.model.config)
@@ -97,8 +101,11 @@ def distill(config: DistillConfig) -> Path:
     return out / "world"
 
 
-def fitting_clips(teacher: World, config: DistillConfig) -> tuple[ClipSource, Origin]:
-    """Clips of the recording, which must be of pictures, actions and rewards as the world has them; and whose they are.
+def fitting_clips(teacher: World, config: DistillConfig) -> tuple[ClipSource, Origin, Split]:
+    """Clips of the recording, which must be of pictures and actions as the world has them.
+
+    Returns:
+        the clips, whose they are, and the episodes trained on and held out.
 
     Raises:
         ValueError: if it is not.
@@ -109,13 +116,13 @@ def fitting_clips(teacher: World, config: DistillConfig) -> tuple[ClipSource, Or
     if found != wanted:
         raise ValueError(f"{config.data} has pictures and actions {found}, the world {config.world} has {wanted}; "
                          "pass a recording of the same game")
-    training, heldout = split_for(Path(config.out), recording.episodes, config.heldout)
-    note_split(Path(config.out), training, heldout)
+    before = teacher.card.get("data", {}).get("heldout", [])
+    training, heldout = split_for(Path(config.out), recording.episodes, config.heldout, before)
     cache = open_cache(config.cache or Path(config.out) / "cache", recording, Team())
     origin = Origin(recording.meta["game"]["id"], [e.id for e in recording.episodes],
-                    asdict(sizes) | {"teacher": teacher.hash})
+                    asdict(sizes) | {"teacher": teacher.hash, "passes": config.passes})
     return ClipSource(cache, training, sizes.reward_values, sizes.num_actions, config.trainer.event_share,
-                      config.trainer.hard_share, config.trainer.seed), origin
+                      config.trainer.hard_share, config.trainer.seed), origin, (training, heldout)
 
 
 def student_card(teacher: World, config: DistillConfig, step: int) -> dict[str, Any]:

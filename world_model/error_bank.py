@@ -41,6 +41,10 @@ class ErrorBankConfig:
                 raise ValueError(f"{name} must be from 0 to 1, got {getattr(self, name)}")
 
 
+Noted = tuple[int, int, Tensor]
+"""an error, float16 [H, W, 3] on the CPU, after its bin and the place it takes there if the bin is full"""
+
+
 class ErrorBank(nn.Module):
     """Errors [bins, size, H, W, 3] in model units, float16; empty places hold none."""
 
@@ -50,23 +54,35 @@ class ErrorBank(nn.Module):
     def __init__(self, config: ErrorBankConfig, height: int, width: int):
         super().__init__()
         self.config = config
+        self._noted: list[Noted] = []
         self.register_buffer("errors", torch.zeros(config.bins, config.size, height, width, 3, dtype=torch.float16))
         self.register_buffer("kept", torch.zeros(config.bins, dtype=torch.int64))  # ever; those beyond size replaced
 
     @torch.no_grad()
-    def remember(self, errors: Tensor, times: Tensor, generator: torch.Generator) -> None:
-        """Keep some errors of a step in the bins of their levels; where a bin is full one of its errors goes.
+    def note(self, errors: Tensor, times: Tensor, generator: torch.Generator) -> None:
+        """Choose some errors of a part of a step, to be kept when all processes know them; see `noted`.
 
         Args:
             errors: [B, T, H, W, 3] estimate minus truth.
             times: [B, T] noise times they were drawn at; those at 0 are left out.
+            generator: decides which, and what they replace.
         """
         chosen = (times > 0).flatten().nonzero()[:, 0]
         chosen = chosen[torch.randperm(len(chosen), generator=generator)[: self.config.stored].to(chosen.device)]
-        for error, bin in zip(errors.flatten(0, 1)[chosen], self._bins(times.flatten()[chosen]).tolist(), strict=True):
+        bins = self._bins(times.flatten()[chosen]).tolist()
+        places = torch.randint(self.config.size, (len(bins),), generator=generator).tolist()
+        self._noted += zip(bins, places, errors.flatten(0, 1)[chosen].to("cpu", torch.float16), strict=True)
+
+    def noted(self) -> list[Noted]:
+        """What was chosen since this was last asked."""
+        noted, self._noted = self._noted, []
+        return noted
+
+    def keep(self, noted: list[Noted]) -> None:
+        """Keep errors in the bins of their levels; where a bin is full one of its errors goes."""
+        for bin, place, error in noted:
             count = int(self.kept[bin])
-            place = count if count < self.config.size else int(torch.randint(self.config.size, (), generator=generator))
-            self.errors[bin, place] = error.to(torch.float16)
+            self.errors[bin, count if count < self.config.size else place] = error.to(self.errors.device)
             self.kept[bin] += 1
 
     def disturb_past(self, past: Tensor, generator: torch.Generator) -> Tensor:

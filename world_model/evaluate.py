@@ -48,11 +48,12 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     Raises:
         WorldError: if a world cannot be read, or is not one of `config.env`.
         MissingGame: if the real game is not installed.
-        ValueError: if the two worlds are of different pictures or actions, or the game's episodes are too short.
+        ValueError: if the two worlds are of different pictures or actions, the game's episodes are too short, or `out`
+            cannot be a folder.
     """
     allocator.keep_memory()
     world, second = _worlds(config)
-    report_file(config, REPORT).parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(config)
     parts = ReportParts(report_file(config, REPORT + ".part"), _key(config, world, second), config.resume)
     begun = time.perf_counter()
     bench = Bench(world, config)
@@ -93,6 +94,13 @@ def summary(report: dict[str, Any]) -> dict[str, Any]:
         "free_run": {"steps": run["steps"], "score": run["drift"]["score"], **kept},
         "targets": {row["name"]: row["met"] for row in report["targets"] if row["target"] is not None},
     }  # fmt: skip
+
+
+def _make_folder(config: EvaluateConfig) -> None:
+    try:
+        report_file(config, REPORT).parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"out={config.out} cannot be a folder ({error.strerror}); pass another") from error
 
 
 def _worlds(config: EvaluateConfig) -> tuple[World, World | None]:

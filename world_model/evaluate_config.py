@@ -59,8 +59,9 @@ class EvaluateConfig(Command):
     def __post_init__(self) -> None:
         for name in FULL:
             given = getattr(self, name)
-            if given is not None and given < (2 if name == "seeds" else 1):
-                raise ValueError(f"{name} must be at least {2 if name == 'seeds' else 1}, got {given}")
+            least = 2 if name in ("seeds", "starts") else 1  # a start is compared with another's actions
+            if given is not None and given < least:
+                raise ValueError(f"{name} must be at least {least}, got {given}")
         if min([1, *self.passes]) < 1:
             raise ValueError(f"passes must be at least 1, got {self.passes}")
 

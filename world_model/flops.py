@@ -46,8 +46,8 @@ def training_flops(config: WorldModelConfig, batch: int, frames: int) -> float:
 
 def served_flops(config: WorldModelConfig, sampler: SamplerConfig) -> float:
     """FLOP of a step of a served world whose window is full: the passes that draw, and the commit."""
-    looks = 1 if sampler.reuse else sampler.steps
-    return (looks + 1) * frame_flops(config, draw=False) + sampler.steps * drawing_flops(config)
+    looks, ways = 1 if sampler.reuse else sampler.steps, 1 if sampler.guidance == 1 else 2
+    return (ways * looks + 1) * frame_flops(config, draw=False) + ways * sampler.steps * drawing_flops(config)
 
 
 def peak_flops(device: torch.device, dtype: torch.dtype, size: int = 2048) -> float:

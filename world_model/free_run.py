@@ -110,7 +110,7 @@ def frozen(run: Run) -> Look:
 
 
 def run_figures(run: Run, real: Run) -> dict[str, Any]:
-    """Figures of a run, with intervals over blocks of 100 steps.
+    """Figures of a run, with intervals over blocks of 100 steps, of 50 in `last`.
 
     Returns:
         steps, games; drift, see `drift_figures`; motion_ratio: motion over the real game's; rewarded: steps with a

@@ -2,34 +2,52 @@
 
 import json
 import os
+from collections.abc import Collection
 from pathlib import Path
 
 from recorders import Episode
 
 SPLIT_FILE = "split.json"
 
+Split = tuple[list[Episode], list[Episode]]
+"""episodes trained on, episodes held out"""
 
-def split(episodes: list[Episode], share: float) -> tuple[list[Episode], list[Episode]]:
+
+def split(episodes: list[Episode], share: float) -> Split:
     """(training, held-out) episodes; the last ones are held out, at least one where there are two and share > 0."""
     count = min(max(1, round(len(episodes) * share)), len(episodes) - 1) if share > 0 else 0
     return episodes[: len(episodes) - count], episodes[len(episodes) - count :]
 
 
-def split_for(folder: Path, episodes: list[Episode], share: float) -> tuple[list[Episode], list[Episode]]:
+def split_for(folder: Path, episodes: list[Episode], share: float, before: Collection[str] = ()) -> Split:
     """`split`, unless a run has begun in `folder`: what it held out stays so, episodes recorded since are trained on.
+
+    Args:
+        folder: of the run.
+        episodes: of the recording.
+        share: that is held out of a recording of which nothing has been.
+        before: ids that a world which the run begins with held out; they stay so, too.
 
     Raises:
         ValueError: if the folder's split cannot be read.
     """
-    path = folder / SPLIT_FILE
+    held = _held_out(folder / SPLIT_FILE)
+    if held is None or (held and not any(e.id in held for e in episodes)):  # none, or of another recording
+        held = {e.id for e in episodes} & set(before)
+        if not held:
+            return split(episodes, share)
+    return [e for e in episodes if e.id not in held], [e for e in episodes if e.id in held]
+
+
+def _held_out(path: Path) -> set[str] | None:
+    """Ids that a split names, None where there is none."""
     if not path.exists():
-        return split(episodes, share)
+        return None
     try:
-        held = set(json.loads(path.read_text())["heldout"])
-    except (ValueError, KeyError, TypeError) as error:
+        return set(json.loads(path.read_text())["heldout"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} does not say which episodes are held out ({error}): restore it, or pass another "
                          "out=") from error
-    return [e for e in episodes if e.id not in held], [e for e in episodes if e.id in held]
 
 
 def note_split(folder: Path, training: list[Episode], heldout: list[Episode]) -> None:

@@ -118,14 +118,25 @@ def look_figures(drawn: Rollouts, real: Rollouts, over: np.ndarray) -> dict[str,
     return {"motion_ratio": figure(share, *moved), "exposure_error": figure(mean, mean(off))}
 
 
-def outcome_figures(drawn: Rollouts, real: Rollouts) -> dict[str, Any]:
-    """Rewards and ends: precision, recall and F1 over the first 16 steps and over all, exactly and to one step."""
+def outcome_figures(drawn: Rollouts, real: Rollouts, over: np.ndarray) -> dict[str, Any]:
+    """Rewards and ends: precision, recall and F1 over the first 16 steps and over all, exactly and to one step.
+
+    Rewards that a row gives after its own end, which nobody would see, and later than a step after the real game was
+    over, bool [B, T], do not count; nor do ends that come after a time limit.
+    """
     near = min(16, drawn.rewards.shape[1])
+    ours = np.where(_before(drawn.ended, 1) & _before(over, 2), drawn.rewards, 0)
+    ended = drawn.ended & (_before(over, 2) | real.ended)
     return {
-        f"reward_exact_{near}": event_figures(drawn.rewards[:, :near], real.rewards[:, :near], 0),
-        f"reward_slack1_{near}": event_figures(drawn.rewards[:, :near], real.rewards[:, :near], 1),
-        "reward_slack1_all": event_figures(drawn.rewards, real.rewards, 1),
-        "termination_slack1_all": event_figures(ends(drawn.ended), ends(real.ended), 1),
-        f"return_error_{near}": return_error(drawn.rewards[:, :near], real.rewards[:, :near]),
-        "return_error_all": return_error(drawn.rewards, real.rewards),
+        f"reward_exact_{near}": event_figures(ours[:, :near], real.rewards[:, :near], 0),
+        f"reward_slack1_{near}": event_figures(ours[:, :near], real.rewards[:, :near], 1),
+        "reward_slack1_all": event_figures(ours, real.rewards, 1),
+        "termination_slack1_all": event_figures(ends(ended), ends(real.ended), 1),
+        f"return_error_{near}": return_error(ours[:, :near], real.rewards[:, :near]),
+        "return_error_all": return_error(ours, real.rewards),
     }
+
+
+def _before(over: np.ndarray, steps: int) -> np.ndarray:
+    """Whether nothing was over so many steps before, bool [B, T]."""
+    return ~np.pad(over, ((0, 0), (steps, 0)))[:, : over.shape[1]]

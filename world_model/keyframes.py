@@ -82,7 +82,19 @@ def _draw_segment(world: "World", state: WorldState, actions: Tensor, path: Nois
 
 
 def _estimate(world: "World", state: WorldState, x: Tensor, times: Tensor, actions: Tensor, sees: Tensor) -> Tensor:
-    """Clean estimate of all frames x [B, L, H, W, 3] at `times` [L], every one seeing the frames `sees`, bool [L]."""
+    """Clean estimate of all frames x [B, L, H, W, 3] at `times` [L], every one seeing the frames `sees`, bool [L].
+
+    With `sampler.guidance` it is made twice, as in `Passes`.
+    """
+    clean, guidance = _told(world, state, x, times, actions, sees), world.sampler.guidance
+    if guidance == 1:
+        return clean
+    unknown = torch.full_like(actions, world.model.null_action)
+    return torch.lerp(_told(world, state, x, times, unknown, sees), clean, guidance)
+
+
+def _told(world: "World", state: WorldState, x: Tensor, times: Tensor, actions: Tensor, sees: Tensor) -> Tensor:
+    """The estimate of a network that is told these actions."""
     model, cache = world.model, state.cache
     x, recent = x.to(world.dtype), cache.recent.to(world.dtype)
     times = times.to(world.device).expand(len(x), -1)

@@ -102,8 +102,9 @@ class Measurements:
         return errors_of(drawn, self.bench.real, self.bench.over, self.bench.reader)
 
     def _row(self, drawn: Rollouts, errors: Errors) -> Part:
-        looks = look_figures(drawn, self.bench.real, self.bench.over)
-        return {"curves": curves(errors, self.bench.reader)} | looks | outcome_figures(drawn, self.bench.real)
+        real, over = self.bench.real, self.bench.over
+        return {"curves": curves(errors, self.bench.reader), **look_figures(drawn, real, over),
+                **outcome_figures(drawn, real, over)}
 
     def _inverse(self, drawn: Rollouts, otherwise: Rollouts) -> Part:
         bench = self.bench

@@ -10,7 +10,7 @@ from .action_dropout import drop_actions
 from .clips import Clips, ClipSource
 from .coupling import couple
 from .difficulty import Difficulty
-from .error_bank import ErrorBank
+from .error_bank import ErrorBank, Noted
 from .ghosts import haunt, haunt_past
 from .levels import LevelSampler
 from .loader import Portion
@@ -70,6 +70,15 @@ class Objective(nn.Module):
     def memory(self) -> dict[str, Tensor]:
         """What it remembers between steps, to be saved with the run and copied back into."""
         return {} if self.bank is None else dict(self.bank.named_buffers())
+
+    def noted(self) -> list[Noted]:
+        """Errors of this process's parts of a step, for `learned`."""
+        return [] if self.bank is None else self.bank.noted()
+
+    def learned(self, noted: list[Noted]) -> None:
+        """Remember the errors of all parts of a step, in their order, so that all processes remember the same."""
+        if self.bank is not None:
+            self.bank.keep(noted)
 
     def _generator(self, step: int, part: int = 0, choice: int = 0) -> torch.Generator:
         """What decides everything random in a part of a step; apart from it, a choice common to all parts."""
@@ -136,7 +145,7 @@ class Objective(nn.Module):
         noisy = self._noisy(x, expected, noise, times, generator, disturbed)
         estimate, tokens = self.model.forward_teacher(context, noisy, times, actions)
         if self.bank is not None:
-            self.bank.remember((estimate - x[:, 1:]).detach(), times * ~astray, generator)
+            self.bank.note((estimate - x[:, 1:]).detach(), times * ~astray, generator)
         weight = self._weight(x, past)
         if not self.answers_any_past:
             times = times * ~astray

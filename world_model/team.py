@@ -28,8 +28,15 @@ class Team:
 
         Args:
             device: a torch device; "auto": CUDA where there is one. Each process of a machine takes a GPU of its own.
+
+        Raises:
+            ValueError: if there is no such kind of device.
         """
         kind = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+        try:
+            torch.device(kind)
+        except RuntimeError as error:
+            raise ValueError(f"device must be auto or one of torch's, such as cpu or cuda:0, got {device!r}") from error
         size = int(os.environ.get("WORLD_SIZE", "1"))
         if size == 1:
             return Team(), torch.device(kind)

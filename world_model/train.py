@@ -32,7 +32,7 @@ from .presets import with_presets
 from .sampler import SamplerConfig
 from .strip import save_strip
 from .team import Team
-from .train_state import STATE_FILE, Origin, TrainStateError
+from .train_state import STATE_FILE, Origin, TrainStateError, run_folder
 from .trainer import Trainer
 from .trainer_config import TrainerConfig
 from .transfer import start_from
@@ -88,8 +88,7 @@ def train(config: TrainConfig) -> Path:
 
 
 def _train(config: TrainConfig, team: Team, device: torch.device) -> Path:
-    out = Path(config.out)
-    out.mkdir(parents=True, exist_ok=True)
+    out = run_folder(config.out)
     recording = open_recording(config.data)
     fit_to_recording(config.model, recording)
     training, heldout = split_for(out, recording.episodes, config.heldout)
@@ -104,7 +103,7 @@ def _train(config: TrainConfig, team: Team, device: torch.device) -> Path:
             print(f"weights of {config.init}; new: {', '.join(new) or 'nothing'}", flush=True)
     origin = Origin(recording.meta["game"]["id"], [e.id for e in recording.episodes], asdict(config.model))
     trainer = Trainer(model.to(device), source, config.sampler, config.trainer, out, team, origin)
-    shown = heldout or training
+    shown = [e for e in heldout if e.stop - e.start > 2 * config.model.window] or training
     clips = draw_contexts(source, shown, config.contexts, config.model.window)
     card = world_card(config, recording, heldout)
 
@@ -153,9 +152,15 @@ def draw_contexts(source: ClipSource, episodes: list[Episode], count: int, frame
     """Starting clips evenly spread over the given episodes, the same ones every time.
 
     The first second or so of an episode is left out: games open with pictures that play never shows again.
+
+    Raises:
+        ValueError: if none is longer than two clips.
     """
     opening = 20 if max(e.stop - e.start for e in episodes) > 40 + 2 * frames else 0
     usable = [e for e in episodes if e.stop - e.start > opening + 2 * frames]
+    if not usable:
+        raise ValueError(f"no episode has more than {2 * frames} frames, twice model.window={frames}: record longer "
+                         "episodes, or choose a shorter window")
     rng = np.random.default_rng(0)
     starts = [int(rng.integers(e.start + opening, e.stop - 2 * frames))
               for e in (usable[i % len(usable)] for i in range(count))]

@@ -39,8 +39,9 @@ class Origin:
         """
         if then is None:
             return True
-        differ = {name: (then["network"].get(name), value) for name, value in self.network.items()
-                  if name != "window" and then["network"].get(name) != value}  # a window has no weights
+        names = (then["network"].keys() | self.network.keys()) - {"window"}  # which has no weights
+        both = {name: (then["network"].get(name), self.network.get(name)) for name in names}
+        differ = {name: (was, now) for name, (was, now) in both.items() if was != now}
         lost = sorted(set(then["episodes"]) - set(self.episodes)) if self.episodes else []
         if then["game"] and self.game and then["game"] != self.game:
             what = f"of another game ({then['game']}, the recording is of {self.game})"
@@ -53,6 +54,20 @@ class Origin:
             return not self.episodes or then["episodes"] == self.episodes
         raise TrainStateError(f"{folder / STATE_FILE} is {what}; pass the run's own model settings and data "
                               "or another out=")
+
+
+def run_folder(path: str) -> Path:
+    """The folder of a run, made if need be.
+
+    Raises:
+        TrainStateError: if it cannot be.
+    """
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TrainStateError(f"out={path} cannot be a folder of a run ({error.strerror}); pass another") from error
+    return folder
 
 
 def save_state(folder: Path, step: int, groups: dict[str, dict[str, Tensor]], meta: dict[str, Any]) -> None:

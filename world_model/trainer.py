@@ -109,14 +109,16 @@ class Trainer:
         records = [self._learn(last=i == self.config.accumulate - 1) for i in range(self.config.accumulate)]
         fraction = rate_fraction(self.step, self.config.steps, self.config.optimizer)
         norm = self.optimizer.step(fraction)
-        told = self.team.gather((records, [known.noted() for known in self._difficulties().values()]))
-        for _, noted in told:  # the same in all processes, in the order of parts
+        told = self.team.gather((records, [known.noted() for known in self._difficulties().values()],
+                                 self.objective.noted()))
+        for _, noted, errors in told:  # the same in all processes, in the order of parts
+            self.objective.learned(errors)
             for known, (rows, losses) in zip(self._difficulties().values(), noted, strict=True):
                 known.remember(rows, losses)
         self.step += 1
         self.loader.advance()
         update_average(self.average, self.model, self.step, self.config.average)
-        record = _mean([record for theirs, _ in told for record in theirs])
+        record = _mean([record for theirs, _, _ in told for record in theirs])
         return {"step": self.step, "lr": fraction} | record | {
             "grad_norm": round(norm, 6), "seconds": time.perf_counter() - begun, "waited": self.loader.waited - waited}
 
@@ -172,9 +174,10 @@ class Trainer:
             for name, parameter in self.model.named_parameters():
                 parameter.copy_(groups["model"][name])
             self.model.scaler.mean.copy_(groups["buffers"]["mean"])
-        for name, memory in self.objective.memory().items():
-            if name in groups.get("memory", {}):
-                memory.copy_(groups["memory"][name])
+        memory, known = self.objective.memory(), groups.get("memory", {})
+        if {name: x.shape for name, x in memory.items()} == {name: x.shape for name, x in known.items()}:
+            for name, mine in memory.items():  # of other sizes it begins anew
+                mine.copy_(known[name])
         planned = self._restore_clips(groups, meta["trainer"]) if same else None
         self.loader.begin(self.step, planned)
         return groups
