@@ -81,6 +81,10 @@ GUIDED = {"S + action dropout": 1.5}
 """drawn once more with so much guidance"""
 
 
+AMOUNTS = ("tera", "recorded", "starts", "free_steps")
+"""settings that figures in one table must share"""
+
+
 @dataclass(kw_only=True)
 class AblationsConfig(Command):
     """How much is trained and judged."""
@@ -98,6 +102,11 @@ class AblationsConfig(Command):
     """held-out situations"""
     free_steps: int = 300
     """steps of each of 16 free runs"""
+
+    def __post_init__(self) -> None:
+        unknown = sorted(set(self.rows) - ROWS.keys())
+        if unknown:
+            raise ValueError(f"no technique is called {unknown}; there are {list(ROWS)}")
 
 
 def settings_of(row: str, seed: int, config: AblationsConfig) -> TrainConfig:
@@ -140,14 +149,17 @@ def _trainer(run: TrainConfig, trainer: TrainerConfig, scratch: Path) -> Trainer
 def measure(row: str, seed: int, config: AblationsConfig) -> dict[str, Any]:
     """Train and judge one world, unless that has been done. Returns its figures."""
     run = settings_of(row, seed, config)
-    done = Path(run.out) / "figures.json"
+    done, amounts = Path(run.out) / "figures.json", {name: getattr(config, name) for name in AMOUNTS}
     if done.exists():
-        return cast(dict[str, Any], json.loads(done.read_text()))
+        known = cast(dict[str, Any], json.loads(done.read_text()))
+        if known["amounts"] != amounts:
+            raise ValueError(f"{done} is of {known['amounts']}, asked for are {amounts}: take another out=")
+        return known
     cost = flops_per_step(run, Path(config.out) / "scratch")
     run.trainer.steps = round(config.tera * 1e12 / cost)
     folder = train(run)
     found: dict[str, Any] = {"row": row, "seed": seed, "steps": run.trainer.steps, "gflop_per_step": cost / 1e9,
-                             "settings": asdict(run.trainer)}
+                             "amounts": amounts, "settings": asdict(run.trainer)}
     found["figures"] = judge(load_world(folder), config.starts, config.free_steps)
     if row in GUIDED:
         guided = load_world(folder).with_sampler(guidance=GUIDED[row])

@@ -1,10 +1,10 @@
 """A world of the catching game against the game: figures that cannot be had by standing still or washing out."""
 
-from typing import Any
 
 import numpy as np
 
 from world_model import World
+from world_model.event_scores import event_figures
 
 from .catch_game import CatchGame, CatchObjects
 from .catch_recording import CatchPlayer
@@ -28,13 +28,14 @@ def judge(world: World, starts: int, free_steps: int, horizon: int = 32, seed: i
     context = world.model.config.window
     pasts, past_actions, actions, frames, rewards = _situations(starts, context, horizon, seed)
     drawn, given = _roll(world, pasts, past_actions, actions)
+    scores = event_figures(given, rewards, 1)["f1"]
     ours = CatchObjects.read(drawn.reshape(-1, *drawn.shape[2:]))
     theirs = CatchObjects.read(frames.reshape(-1, *frames.shape[2:]))
     paddle = _off(ours.paddle - theirs.paddle).reshape(starts, horizon)
     ball = _off(np.hypot(ours.ball_x - theirs.ball_x, ours.ball_y - theirs.ball_y)).reshape(starts, horizon)
     unserved = ~(rewards[:, :8] < 0).any(1)  # where a ball is served, nobody can know
     return {"paddle_16": float(paddle[:, 15].mean()), "ball_8": float(ball[unserved, 7].mean()),
-            "reward_f1": _f1(given, rewards)} | _free(world, pasts[:16], past_actions[:16], free_steps, frames)
+            "reward_f1": float(scores["value"])} | _free(world, pasts[:16], past_actions[:16], free_steps, frames)
 
 
 def _situations(starts: int, context: int, horizon: int, seed: int) -> tuple[np.ndarray, ...]:
@@ -60,8 +61,9 @@ def _situations(starts: int, context: int, horizon: int, seed: int) -> tuple[np.
 def _roll(world: World, pasts: np.ndarray, past_actions: np.ndarray,
           actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     state = world.start_batch(pasts, past_actions, list(range(len(pasts))))
-    steps = [world.step_batch(state, actions[:, t])[:2] for t in range(actions.shape[1])]
-    return np.stack([frames for frames, _ in steps], 1), np.stack([rewards for _, rewards in steps], 1)
+    steps = [world.step_batch(state, actions[:, t]) for t in range(actions.shape[1])]
+    frames, rewards, ends = (np.stack(part, 1) for part in zip(*steps, strict=True))
+    return frames, np.where(np.cumsum(ends, 1) - ends > 0, 0, rewards)  # after an end nothing is given
 
 
 def _free(world: World, pasts: np.ndarray, past_actions: np.ndarray, steps: int, real: np.ndarray) -> dict[str, float]:
@@ -89,11 +91,3 @@ def _free(world: World, pasts: np.ndarray, past_actions: np.ndarray, steps: int,
 
 def _off(difference: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(difference), LOST, np.minimum(np.abs(difference), LOST))
-
-
-def _f1(drawn: np.ndarray, real: np.ndarray) -> float:
-    def met(events: np.ndarray, others: np.ndarray) -> Any:
-        return sum((others[b, max(t - 1, 0) : t + 2] == events[b, t]).any() for b, t in np.argwhere(events != 0))
-
-    precision, recall = met(drawn, real) / max((drawn != 0).sum(), 1), met(real, drawn) / max((real != 0).sum(), 1)
-    return float(2 * precision * recall / max(precision + recall, 1e-9))

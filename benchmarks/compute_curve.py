@@ -56,7 +56,8 @@ def row(world: World, bench: Bench, batch: int) -> dict[str, Any]:
         valid = bench.reader.read(drawn.frames.reshape(-1, *drawn.frames.shape[2:]))["valid"]
         figures["valid, share"] = shown(float(np.mean(valid.reshape(bench.over.shape)[~bench.over])))
     near = min(16, bench.actions.shape[1])
-    figures[f"reward F1 {near}, ±1"] = shown(outcome_figures(drawn, bench.real)[f"reward_slack1_{near}"]["f1"])
+    outcomes = outcome_figures(drawn, bench.real, bench.over)
+    figures[f"reward F1 {near}, ±1"] = shown(outcomes[f"reward_slack1_{near}"]["f1"])
     return figures
 
 

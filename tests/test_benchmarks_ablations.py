@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.ablations import GUIDED, ROWS, table
+from benchmarks.ablations import GUIDED, ROWS, AblationsConfig, table
 from benchmarks.catch_game import CatchGame, CatchObjects
 from benchmarks.catch_judge import FIGURES, judge
 from benchmarks.catch_recording import CatchPlayer, record_catch
@@ -92,3 +92,8 @@ def test_the_game_is_decided_by_its_seed_and_actions(seed: int) -> None:
     for step in range(200):
         a, b = one.step(step % 3), two.step(step % 3)
         assert np.array_equal(a[0], b[0]) and a[1:4] == b[1:4]
+
+
+def test_an_unknown_technique_is_named() -> None:
+    with pytest.raises(ValueError, match=r"no technique is called \['magic'\]; there are \['plain'"):
+        AblationsConfig(out="x", rows=["magic"])

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import gymnasium
@@ -101,3 +102,11 @@ def test_what_does_not_fit_is_named(teacher: Path, data: Path, tmp_path: Path) -
     result = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent.parent)
     assert result.returncode == 2 and "Traceback" not in result.stderr
     assert "pass a recording of the same game" in result.stderr
+
+
+def test_a_guided_teacher_is_refused(teacher: Path, data: Path, tmp_path: Path) -> None:
+    world = load_world(teacher, dtype="fp32")
+    guided = replace(world.sampler, guidance=2.0)
+    save_world(tmp_path / "guided", world.model, guided, world.card, world.contexts)
+    with pytest.raises(ValueError, match=r"is drawn with guidance 2\.0, which no student learns"):
+        distill(settings(tmp_path / "guided", data, tmp_path / "run"))

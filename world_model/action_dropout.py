@@ -1,4 +1,4 @@
-"""Clips whose actions are not told, or only up to some frame: what guidance and frames begun ahead are drawn with."""
+"""Clips some of whose actions are not told: what guidance and frames begun ahead are drawn with."""
 
 import torch
 from torch import Tensor
@@ -7,10 +7,13 @@ from torch import Tensor
 def drop_actions(actions: Tensor, unknown: int, dropped: float, cut: float, generator: torch.Generator) -> Tensor:
     """Replace actions by the unknown one.
 
+    Guidance asks for a frame whose own action is unknown, after frames whose actions are known; so actions are dropped
+    one by one and not by clips (Ho & Salimans 2022, arXiv:2207.12598, have one condition per sample).
+
     Args:
         actions: int64 [B, T].
         unknown: id of the unknown action.
-        dropped: share of clips told no action at all (classifier-free guidance, Ho & Salimans 2022, arXiv:2207.12598).
+        dropped: share of frames not told the action that leads to them.
         cut: share of clips told none from some frame on.
 
     Returns:
@@ -20,5 +23,6 @@ def drop_actions(actions: Tensor, unknown: int, dropped: float, cut: float, gene
         return actions
     batch, frames = actions.shape
     kind, place = torch.rand(2, batch, 1, generator=generator)
-    first = torch.where(kind < dropped, 0, torch.where(kind < dropped + cut, (place * frames).long(), frames))
-    return torch.where((torch.arange(frames) >= first).to(actions.device), unknown, actions)
+    first = torch.where(kind < cut, (place * frames).long(), frames)
+    hidden = (torch.rand(batch, frames, generator=generator) < dropped) | (torch.arange(frames) >= first)
+    return torch.where(hidden.to(actions.device), unknown, actions)

@@ -82,6 +82,9 @@ def distill(config: DistillConfig) -> Path:
         team.leave()
         raise ValueError("distillation takes one process: start it without torchrun")
     teacher = load_world(config.world, str(device), dtype="fp32")
+    if teacher.sampler.guidance != 1:
+        raise ValueError(f"{config.world} is drawn with guidance {teacher.sampler.guidance}, which no student learns: "
+                         "set `sampler.guidance` in its world.json to 1")
     out = run_folder(config.out)
     source, origin, episodes = fitting_clips(teacher, config)
     student = WorldModel(teacher.model.config)

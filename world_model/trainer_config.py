@@ -49,7 +49,7 @@ class TrainerConfig:
     chain_share: float = 0.1
     """share of teacher-forced steps with so many passes"""
     action_dropout: float = 0.0
-    """share of clips told no action at all; what guidance needs"""
+    """share of frames not told the action that leads to them; what guidance needs"""
     action_cut: float = 0.0
     """share of clips told no action from some frame on; what frames begun without their actions need"""
     average: float = 0.995
@@ -98,9 +98,6 @@ class TrainerConfig:
                      "action_cut"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be from 0 to 1, got {getattr(self, name)}")
-        if self.action_dropout + self.action_cut > 1:
-            raise ValueError(f"action_dropout and action_cut must be at most 1 together, "
-                             f"got {self.action_dropout} and {self.action_cut}")
         if self.parallel not in ("ddp", "fsdp"):
             raise ValueError(f"parallel must be ddp or fsdp, got {self.parallel!r}")
         if self.workers < -1 or self.ahead < max(self.workers, 1):
