@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .cache import FrameCache
+from .checks import check_actions, check_start
 from .contexts import Contexts
 from .model import WorldModel
 from .passes import Passes, with_noise
@@ -110,7 +111,7 @@ class World:
     @torch.inference_mode()
     def start_batch(self, frames: np.ndarray, actions: np.ndarray, seeds: list[int], pictures: int = 1) -> WorldState:
         """`start` for B rollouts: frames [B, k, H, W, 3], actions [B, k - 1], B seeds."""
-        frames, actions = self._check_start(frames, actions)
+        frames, actions = check_start(frames, actions, self.observation_shape, self.num_actions)
         if len(seeds) != len(frames) or min(seeds) < 0:
             raise ValueError(f"need {len(frames)} non-negative seeds, got {seeds}")
         if pictures < 1:
@@ -133,7 +134,7 @@ class World:
         Returns:
             frames uint8 [B, H, W, 3], rewards float32 [B], terminated bool [B].
         """
-        chosen = torch.from_numpy(self._check_actions(actions, len(state)))
+        chosen = torch.from_numpy(check_actions(actions, len(state), self.num_actions))
         drawn = self.step_tensors(state, chosen.to(self.device))
         return drawn.frames.cpu().numpy(), drawn.rewards.cpu().numpy(), drawn.terminated.cpu().numpy()
 
@@ -224,7 +225,7 @@ class World:
         if actions.ndim != 2 or len(actions) != len(state):
             raise ValueError(f"actions must be integers [{len(state)}, n], got {list(actions.shape)}")
         if actions.size:
-            self._check_actions(actions.reshape(-1), actions.size)
+            check_actions(actions.reshape(-1), actions.size, self.num_actions)
         return torch.from_numpy(actions.astype(np.int64)).to(self.device)
 
     def check_state(self, state: WorldState) -> None:
@@ -282,27 +283,6 @@ class World:
         cache.append(fresh, x, actions, shown)
         state.frames = [n + x.shape[1] for n in state.frames]
         return tokens
-
-    def _check_start(self, frames: np.ndarray, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        frames, actions = np.asarray(frames), np.asarray(actions)
-        shape = self.observation_shape
-        if frames.ndim != 5 or frames.shape[2:] != shape or frames.dtype != np.uint8 or not frames.size:
-            raise ValueError(f"frames must be uint8 [k, {shape[0]}, {shape[1]}, 3] with k >= 1, "
-                             f"got {frames.dtype} {list(frames.shape[1:])}")
-        if actions.shape != (len(frames), frames.shape[1] - 1):
-            raise ValueError(f"actions must hold one action between frames, [{frames.shape[1] - 1}], "
-                             f"got {list(actions.shape[1:])}")
-        if actions.size:
-            self._check_actions(actions.reshape(-1), actions.size)
-        return np.ascontiguousarray(frames), actions.astype(np.int64)
-
-    def _check_actions(self, actions: np.ndarray, count: int) -> np.ndarray:
-        actions = np.asarray(actions)
-        if actions.shape != (count,) or not np.issubdtype(actions.dtype, np.integer):
-            raise ValueError(f"need {count} integer actions, got {actions.dtype} {list(actions.shape)}")
-        if actions.min() < 0 or actions.max() >= self.num_actions:
-            raise ValueError(f"actions must be from 0 to {self.num_actions - 1}, got {actions.tolist()[:8]}")
-        return actions.astype(np.int64)
 
 
 def _named(world: str, dtype: torch.dtype, device: str) -> str:
