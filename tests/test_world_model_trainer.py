@@ -73,7 +73,7 @@ def test_pairing_and_undecided_frames_reach_the_loss(data: Path, tmp_path: Path)
             for parameter in run.model.parameters():  # new ones do not look at the noisy frame
                 parameter.copy_(torch.randn_like(parameter) * 0.1)
         moments = run.source.moments(0, 64, run.objective.moment_frames)
-        return float(run.objective._nearby_loss(torch.Generator().manual_seed(0), moments).detach())
+        return float(run.objective._nearby_loss(torch.Generator().manual_seed(0), moments, 0).detach())
 
     plain = loss("plain", noise_draws=1, undecided_share=0.0)
     assert loss("again", noise_draws=1, undecided_share=0.0) == plain
@@ -111,3 +111,5 @@ def test_what_is_expected_is_drawn_only_where_it_is_used(data: Path, tmp_path: P
     run = trainer(config(data, tmp_path, precision="fp32", noise_draws=1, undecided_share=0.0, own_share=0.0))
     run.objective._expected = lambda *_: pytest.fail("drawn")  # type: ignore[method-assign, assignment]
     assert run.train_step()["loss"] > 0
+    half = trainer(config(data, tmp_path / "half", expect_share=0.5)).objective
+    assert 60 < sum(half._expects(step) for step in range(200)) < 140

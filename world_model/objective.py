@@ -40,10 +40,10 @@ class Objective(nn.Module):
         self.bank = ErrorBank(config.errors, *size).to(self.device) if config.errors.size else None
         self.register_buffer("places", rarity_weight(source.spread.to(self.device), config.loss), persistent=False)
 
-    @property
-    def _expects(self) -> bool:
-        """Whether what the past alone lets expect is of use."""
-        return self.config.noise_draws > 1 or self.config.undecided_share > 0
+    def _expects(self, step: int) -> bool:
+        """Whether a step asks what the past alone lets expect."""
+        of_use = self.config.noise_draws > 1 or self.config.undecided_share > 0
+        return of_use and float(torch.rand((), generator=self._generator(step, choice=3))) < self.config.expect_share
 
     @property
     def moment_frames(self) -> int:
@@ -64,7 +64,7 @@ class Objective(nn.Module):
         record = {"mode": mode} | self._losses(mode, portion.clips, generator, step)
         if portion.moments is None:
             return record["loss"], record
-        record["nearby"] = self._nearby_loss(generator, portion.moments)
+        record["nearby"] = self._nearby_loss(generator, portion.moments, step)
         return record["loss"] + record["nearby"], record
 
     def memory(self) -> dict[str, Tensor]:
@@ -108,7 +108,8 @@ class Objective(nn.Module):
         a frame shorter. Its passes share one update; Epona makes one for each.
         """
         past, depth = self._past(x, clips, generator, step)
-        record, estimate = self._teacher_pass(clips, x, past, times, noise, generator)
+        expects = self._expects(step)
+        record, estimate = self._teacher_pass(clips, x, past, times, noise, generator, expects)
         chained = float(torch.rand((), generator=self._generator(step, choice=2))) < self.config.chain_share
         if self.config.chain > 1 and chained:
             losses = [record["loss"]]
@@ -117,13 +118,13 @@ class Objective(nn.Module):
                 past = self.model.scaler.quantise(estimate[:, :-1].detach())
                 times = self.levels.times("teacher", len(past), past.shape[1], generator).to(self.device)
                 noise = torch.randn(past.shape, generator=generator).to(self.device)
-                later, estimate = self._teacher_pass(clips, x, past, times, noise, generator)
+                later, estimate = self._teacher_pass(clips, x, past, times, noise, generator, expects)
                 losses.append(later["loss"])
             record |= {"loss": torch.stack(losses).mean(), "chained": losses[-1]}
         return record | {"depth": depth}
 
     def _teacher_pass(self, clips: Clips, x: Tensor, past: Tensor, times: Tensor, noise: Tensor,
-                      generator: torch.Generator) -> tuple[dict[str, Any], Tensor]:
+                      generator: torch.Generator, expects: bool) -> tuple[dict[str, Any], Tensor]:
         """One pass over clips x [B, T+1, H, W, 3] with frames 0..T-1 as in `past`, if not astray.
 
         A drawn past in which the ball flew elsewhere says nothing of the recording's next frame, or of its rewards.
@@ -138,7 +139,7 @@ class Objective(nn.Module):
         disturbed = self.bank is not None and float(torch.rand((), generator=generator)) >= self.config.errors.clean
         context = self._roughen(past, generator, disturbed)
         expected = x[:, 1:]
-        if self._expects:
+        if expects:
             with torch.no_grad():
                 expected = self._expected(context, noise, actions)
             noise = couple(noise, x[:, 1:], expected, self.config.noise_draws, generator)
@@ -174,7 +175,7 @@ class Objective(nn.Module):
         return drop_actions(actions.to(self.device), self.model.null_action, self.config.action_dropout,
                             self.config.action_cut, generator)
 
-    def _nearby_loss(self, generator: torch.Generator, clips: Clips) -> Tensor:
+    def _nearby_loss(self, generator: torch.Generator, clips: Clips, step: int) -> Tensor:
         """Picture loss of single frames that the decoder draws alone: far cheaper than clips, and mostly enough."""
         history, memory = self.model.config.history, self.model.config.action_memory
         x = self.model.scaler.encode(clips.frames.to(self.device))
@@ -184,7 +185,7 @@ class Objective(nn.Module):
         past = haunt_past(x[:, :-1], self.config.ghost_share, generator)
         before = self._roughen(past, generator)[:, -history:] if history else x[:, :0]
         expected = x[:, -1:]
-        if self._expects:
+        if self._expects(step):
             with torch.no_grad():
                 expected = self.model.forward_nearby(0 * noise, before, torch.ones_like(times), actions)
             noise = couple(noise, x[:, -1:], expected, self.config.noise_draws, generator)

@@ -34,6 +34,8 @@ class TrainerConfig:
     """draws of noise per frame with a clean past, of which the one most like the frame is taken; 1: blind pairing"""
     undecided_share: float = 0.5
     """share of noisy frames that hold what was expected instead of the real frame; only the noise tells which comes"""
+    expect_share: float = 1.0
+    """share of steps in which noise is paired and frames are undecided: that takes drawing every frame once more"""
     own_share: float = 0.7
     """share of teacher-forced steps whose past is drawn by the world itself, against drift"""
     own_depth: int = 2
@@ -94,8 +96,8 @@ class TrainerConfig:
         if min(self.event_share, self.hard_share) < 0 or self.event_share + self.hard_share > 1:
             raise ValueError(f"event_share and hard_share must not be negative and at most 1 together, "
                              f"got {self.event_share} and {self.hard_share}")
-        for name in ("ghost_share", "undecided_share", "own_share", "free_share", "chain_share", "action_dropout",
-                     "action_cut"):
+        for name in ("ghost_share", "undecided_share", "expect_share", "own_share", "free_share", "chain_share",
+                     "action_dropout", "action_cut"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be from 0 to 1, got {getattr(self, name)}")
         if self.parallel not in ("ddp", "fsdp"):
