@@ -36,8 +36,8 @@ Change = Callable[[TrainerConfig], None]
 
 
 def plain(config: TrainerConfig) -> None:
-    """Diffusion forcing: noisy pasts, FoPP levels and independent ones."""
-    config.levels = LevelConfig(teacher=0, prefix=0, ad=0, fopp=0.5, independent=0.5)
+    """Diffusion forcing: noisy pasts, FoPP levels and independent ones; a tenth clean, which rewards are read off."""
+    config.levels = LevelConfig(teacher=0, prefix=0.1, ad=0, fopp=0.45, independent=0.45)
 
 
 def clean_past(config: TrainerConfig) -> None:

@@ -11,6 +11,7 @@ from recorders import open_recording
 from tests.test_world_model_train import config
 from world_model import WorldModel
 from world_model.clips import ClipSource
+from world_model.levels import LevelConfig
 from world_model.losses import outcome_loss
 from world_model.train import TrainConfig, fit_to_recording, train
 from world_model.trainer import Trainer
@@ -113,3 +114,16 @@ def test_what_is_expected_is_drawn_only_where_it_is_used(data: Path, tmp_path: P
     assert run.train_step()["loss"] > 0
     half = trainer(config(data, tmp_path / "half", expect_share=0.5)).objective
     assert 60 < sum(half._expects(step) for step in range(200)) < 140
+
+
+def test_rewards_are_learned_from_clean_frames_of_every_mixture(data: Path, tmp_path: Path) -> None:
+    settings = config(data, tmp_path, precision="fp32", moments=0)
+    settings.trainer.levels = LevelConfig(teacher=0.0, prefix=1.0, ad=0.0, fopp=0.0, independent=0.0)
+    run = trainer(settings)
+    assert run.train_step()["outcome"] > 0
+    head = run.model.outcome.reward.weight.detach().clone()
+    run.train_step()
+    assert not head.equal(run.model.outcome.reward.weight)
+    settings.trainer.levels = LevelConfig(teacher=0.0, prefix=0.0, ad=0.0, fopp=0.0, independent=1.0)
+    settings.out = str(tmp_path / "noisy")
+    assert trainer(settings).train_step()["outcome"] == 0  # nothing is committed at a level above 0

@@ -95,10 +95,19 @@ class Objective(nn.Module):
         levels = torch.cat([torch.zeros_like(times[:, :1]), times], 1)
         seen = torch.cat([x[:, :1], noisy], 1)
         seen = torch.where((levels > 0)[..., None, None, None], seen, self._roughen(seen, generator))
-        estimate, _ = self.model(seen, levels, self._told(clips.actions, generator))
+        estimate, tokens = self.model(seen, levels, self._told(clips.actions, generator))
         errors = picture_loss(estimate[:, 1:], x[:, 1:], self._weight(x, x[:, :-1]), times, self.config.loss)
         picture = errors.sum() / (times > 0).sum().clamp(min=1)
-        return {"loss": picture, "picture": picture} | _by_level(errors, times)
+        committed = (times == 0).int().cumprod(1).bool()  # clean frames after clean ones alone
+        outcome = self._outcome(tokens[:, 1:], clips.rewards[:, 1:], clips.terminated[:, 1:], committed)
+        return {"loss": picture + self.config.loss.outcome * outcome, "picture": picture,
+                "outcome": outcome} | _by_level(errors, times)
+
+    def _outcome(self, tokens: Tensor, rewards: Tensor, terminated: Tensor, known: Tensor) -> Tensor:
+        """Loss of rewards and ends, read off the tokens [B, T, N, D] of those frames [B, T] that are `known`."""
+        reward_logits, termination_logits = self.model.outcome(tokens)
+        return outcome_loss(reward_logits[known], termination_logits[known], rewards.to(self.device)[known],
+                            terminated.to(self.device)[known])
 
     def _teacher_losses(self, clips: Clips, x: Tensor, times: Tensor, noise: Tensor,
                         generator: torch.Generator, step: int) -> dict[str, Any]:
@@ -132,7 +141,6 @@ class Objective(nn.Module):
         Returns:
             what to log, and the estimates of frames 1..T.
         """
-        rewards, terminated = clips.rewards.to(self.device), clips.terminated.to(self.device)
         actions = self._told(clips.actions, generator)
         astray = (past - x[:, :-1]).square().mean((-1, -2, -3)) > self.config.astray
         past = haunt_past(past, self.config.ghost_share, generator)
@@ -154,10 +162,8 @@ class Objective(nn.Module):
                               self.config.loss)
         history, count = self.model.config.history, past.shape[1]
         self._remember(self.source.difficulty, clips.rows[:, 1 + history:], errors[:, history:], times[:, history:])
-        known = ~astray[:, 1:]
-        reward_logits, termination_logits = self.model.outcome(tokens[:, 1:count])  # frames committed with a past
-        outcome = outcome_loss(reward_logits[known], termination_logits[known], rewards[:, 1:count][known],
-                               terminated[:, 1:count][known])
+        outcome = self._outcome(tokens[:, 1:count], clips.rewards[:, 1:count], clips.terminated[:, 1:count],
+                                ~astray[:, 1:])  # of frames committed with a past
         picture = errors.sum() / (times > 0).sum().clamp(min=1)
         return {"loss": picture + self.config.loss.outcome * outcome, "picture": picture, "outcome": outcome,
                 "astray": astray.float().mean()} | _by_level(errors, times), estimate
