@@ -126,16 +126,16 @@ def settings_of(row: str, seed: int, config: AblationsConfig) -> TrainConfig:
 
 def flops_per_step(run: TrainConfig, scratch: Path, steps: int = 24) -> float:
     """Mean floating-point operations of a training step, before and after own pasts begin, weighted."""
-    counts = []
-    for share in (0.0, run.trainer.own_share):
+    counts: dict[float, float] = {}
+    for share in {0.0, run.trainer.own_share}:
         trainer = TrainerConfig(**{**vars(run.trainer), "own_after": 0.0, "own_share": share, "workers": 0})
         probe = _trainer(run, trainer, scratch)
         with FlopCounterMode(display=False) as counter:
             for _ in range(steps):
                 probe.train_step()
-        counts.append(counter.get_total_flops() / steps)
-    before = run.trainer.own_after if run.trainer.own_share else 1.0
-    return before * counts[0] + (1 - before) * counts[1]
+        counts[share] = counter.get_total_flops() / steps
+    before = run.trainer.own_after
+    return before * counts[0.0] + (1 - before) * counts[run.trainer.own_share]
 
 
 def _trainer(run: TrainConfig, trainer: TrainerConfig, scratch: Path) -> Trainer:

@@ -1,6 +1,5 @@
 """A world of the catching game against the game: figures that cannot be had by standing still or washing out."""
 
-
 import numpy as np
 
 from world_model import World

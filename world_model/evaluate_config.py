@@ -25,7 +25,7 @@ class EvaluateConfig(Command):
     out: str = ""
     """where the report goes; empty: into the world's folder"""
     quick: bool = False
-    """a minute or two instead of a quarter of an hour: fewer starts, shorter runs, wider intervals"""
+    """fewer starts, shorter runs, wider intervals"""
     starts: int | None = None
     """held-out situations; 200, quick 24"""
     horizon: int | None = None
