@@ -99,6 +99,19 @@ def test_frames_in_flight_belong_to_the_state(world: World, stagger: int) -> Non
     assert state.nbytes == held
 
 
+def test_frames_in_flight_at_other_levels_are_begun_anew(world: World, tmp_path) -> None:
+    state = begin(world)
+    step(world, state, 1, stagger=1)
+    state.save(tmp_path / "state")
+    other = world.with_sampler(shift=3.0)
+    assert state.flight is not None
+    here, anew = WorldState.load(tmp_path / "state", other), state.clone()
+    anew.flight = None
+    assert (step(other, here, 2, stagger=1) == step(other, anew, 2, stagger=1)).all()
+    kept = WorldState.load(tmp_path / "state", world).flight
+    assert kept is not None and kept.plan == state.flight.plan
+
+
 def test_frames_in_flight_survive_files_and_batches(world: World, tmp_path) -> None:
     states = [begin(world, i, seed=i) for i in range(3)]
     for i, state in enumerate(states):

@@ -236,8 +236,8 @@ def test_files_that_are_no_state_are_refused(world: World, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("change", [{"version": 99}, {"format": "other"}, {"seeds": []}, {"frames": [-1]},
                                     {"seeds": ["x"]}, {"episodes": []}, {"world": 3}, {"flight": [3]},
-                                    {"flight": [3, 1]}, {"flight": ["a", 1]}, {"episodes": ["x"]},
-                                    {"episodes": [{"steps": "a"}]},
+                                    {"flight": [3, 1]}, {"flight": [3, 1, "a"]}, {"flight": ["a", 1]},
+                                    {"episodes": ["x"]}, {"episodes": [{"steps": "a"}]},
                                     {"episodes": [{"steps": 0, "over": False, "rng": None, "notes": []}]},
                                     {"seeds": [True]}])  # fmt: skip
 def test_descriptions_that_do_not_fit_are_refused(world: World, tmp_path: Path, change: dict[str, object]) -> None:

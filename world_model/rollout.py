@@ -250,14 +250,15 @@ class World:
         Frames begun here are begun from the past alone, those of a running plan while the frame before them was in
         flight: so they belong to the state, and are not made anew where they can be kept.
         """
-        steps, known = self.sampler.steps, state.flight
+        steps, shift, known = self.sampler.steps, self.sampler.shift, state.flight
         stagger = stagger or steps
         if stagger == steps:
             state.flight = None
-        elif known is None or (known.steps, known.stagger) != (steps, stagger):
+        elif known is None or known.plan != (steps, stagger, shift):
             unknown = torch.full((len(state), 1), self.model.null_action, dtype=torch.int64, device=self.device)
             passes = Passes(self, state, unknown, keep_on=keep_on)
-            state.flight = Flight(begun(self, state, -(-steps // stagger) - 1, stagger, passes), steps, stagger)
+            x = begun(self, state, -(-steps // stagger) - 1, stagger, passes)
+            state.flight = Flight(x, steps, stagger, shift)
 
     def serve(self, cache: FrameCache, actions: Tensor) -> ServedStep | None:
         """Passes after the past in `cache`; None where the plain ones of the model have to do. See `ServedStep`."""

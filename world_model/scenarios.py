@@ -70,7 +70,7 @@ def collect_scenarios(game: gymnasium.Env[Any, Any], env_id: str, meanings: list
             frames, actions = [scenario.real_frames[-1]], []
             bar.update()
         failures += 1
-        if failures > 1:  # two episodes without a start: theirs are short, so start sooner
+        if failures > 1:  # an episode without a start: perhaps all are short, so start sooner
             reach = max(reach // 2, 1)
         if failures > 40:
             raise ValueError(f"no episode of {env_id} reached {context} frames, which a start needs, in 40 episodes")

@@ -42,10 +42,17 @@ class Flight:
     """of the sampler that drew them"""
     stagger: int
     """passes by which each frame is behind the one before"""
+    shift: float = 1.0
+    """of the sampler's levels"""
+
+    @property
+    def plan(self) -> tuple[int, int, float]:
+        """What decides at which noise levels the frames are."""
+        return self.steps, self.stagger, self.shift
 
     def like(self, x: Tensor) -> "Flight":
         """The same plan with other frames."""
-        return Flight(x, self.steps, self.stagger)
+        return Flight(x, *self.plan)
 
 
 @dataclass
@@ -216,4 +223,4 @@ def _kind(state: WorldState) -> tuple[Any, ...]:
     places = sorted({(str(x.dtype), str(x.device)) for x in memory})
     sizes = [list(x.shape[1:]) for x in memory]
     return (state.world, places, sizes,
-            (flight.steps, flight.stagger, list(flight.x.shape[1:])) if flight else "without look-ahead")
+            (flight.plan, list(flight.x.shape[1:])) if flight else "without look-ahead")

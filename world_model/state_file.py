@@ -38,7 +38,7 @@ def save_state(state: WorldState, path: str | Path) -> None:
     card = {
         "format": FORMAT, "version": VERSION, "world": state.world, "seeds": state.seeds, "frames": state.frames,
         "episodes": [asdict(episode) for episode in state.episodes],
-        "flight": [state.flight.steps, state.flight.stagger] if state.flight else None,
+        "flight": list(state.flight.plan) if state.flight else None,
     }  # fmt: skip
     text = json.dumps(card)
     with TemporaryDirectory(suffix=".part", dir=path.parent) as folder:
@@ -85,13 +85,14 @@ def _flight(path: Path, card: dict[str, Any], tensors: dict[str, Tensor], world:
     """Frames in flight, if there are any."""
     if card["flight"] is None:
         return None
-    steps, stagger = card["flight"]
+    steps, stagger, *rest = card["flight"]
+    shift = rest[0] if rest else world.sampler.shift  # early files do not tell it
     x = tensors["flight"]
     expected = (len(card["seeds"]), -(-steps // stagger) - 1, *world.observation_shape)
     if x.shape != expected or x.dtype != torch.float32:
         raise StateError(f"{path} has frames in flight {x.dtype} {list(x.shape)}, expected torch.float32 "
                          f"{list(expected)}; save it again")
-    return Flight(x.to(world.device), steps, stagger)
+    return Flight(x.to(world.device), steps, stagger, shift)
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -132,13 +133,19 @@ def _check_card(card: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         raise ValueError("seeds and frame numbers must be integers from 0")
     if not all(_is_episode(episode) for episode in episodes):
         raise ValueError("an episode has other fields than those of `Episode`, or of other types")
-    if flight is not None and not (isinstance(flight, list) and len(flight) == 2 and all(map(_is_count, flight))
-                                   and 1 <= flight[1] < flight[0] and "flight" in tensors):
+    if flight is not None and not (_is_plan(flight) and "flight" in tensors):
         raise ValueError(f"its frames in flight are described by {flight!r}")
 
 
 def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_plan(value: object) -> bool:
+    """Whether it is `Flight.plan`; files of early versions have no shift."""
+    if not isinstance(value, list) or len(value) not in (2, 3) or not all(map(_is_count, value[:2])):
+        return False
+    return 1 <= value[1] < value[0] and all(isinstance(shift, float) for shift in value[2:])
 
 
 def _is_episode(value: object) -> bool:
