@@ -1,0 +1,149 @@
+"""How few denoising passes a world can do with: `python -m benchmarks.few_passes world=envs/worlds/Pong-v0`.
+
+Measures the world at several counts of passes, and others beside it at their own (students of `world_model.distill`),
+all from the same held-out starts of the real game. Every error stands as a ratio to that of the world as it is served.
+Prints the table and writes it to `out=`, if that is given.
+"""
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast
+
+import hydra
+import numpy as np
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, DictConfig
+
+from recorders import Command, MissingGame, settings
+from world_model import World, WorldError, allocator, load_world
+from world_model.bench import Bench
+from world_model.evaluate_config import EvaluateConfig
+from world_model.horizons import errors_of, measures_of, roll_out
+from world_model.intervals import Figure, figure, mean, median
+from world_model.targets import shown
+
+AT = (8, 16, 32, 64)
+"""steps at which errors are compared"""
+SHARES = ("ssim", "valid", "ball_recall", "score_right", "lives_right")
+"""figures of which 1 is right; so are those that end in `_within_1`, `_within_2`"""
+ALLOWED = 1.1
+"""ratio up to which an error counts as kept"""
+
+Samples = dict[str, np.ndarray]
+"""float [B] by name and step: errors of single starts, 0 where all is right; nan where there is none"""
+
+
+@dataclass(kw_only=True)
+class FewPassesConfig(Command):
+    """Which worlds, how often drawn."""
+
+    world: str = MISSING
+    """folder of the world that the others are held against, as it is served"""
+    passes: list[int] = field(default_factory=lambda: [4, 2, 1])
+    """counts of passes at which it is drawn besides"""
+    beside: list[str] = field(default_factory=list)
+    """folders of further worlds of the game"""
+    out: str = ""
+    """file of the table"""
+    starts: int = 100
+    """held-out situations"""
+    horizon: int = 32
+    """steps from each"""
+    batch: int = 50
+    """situations drawn together"""
+    seed: int = 1_000_000
+    """first episode seed of the real game"""
+
+
+def samples_of(world: World, bench: Bench, batch: int) -> Samples:
+    """Errors of single starts, by name and step; those of pictures as root mean squares of pixels."""
+    drawn = roll_out(world, bench.scenarios, bench.actions, batch, desc=f"{world.sampler.steps} passes")
+    errors = errors_of(drawn, bench.real, bench.over, bench.reader)
+    found: Samples = {}
+    for i, step in enumerate(errors.horizons):
+        if step in AT:
+            found |= {f"{name} {step}": as_error(name, values[:, i]) for name, values in errors.values.items()}
+            given, real = drawn.rewards[:, :step].sum(1), bench.real.rewards[:, :step].sum(1)
+            found[f"return {step}"] = np.abs(given - real).astype(np.float64)
+    if bench.reader is not None:
+        valid = bench.reader.read(drawn.frames.reshape(-1, *drawn.frames.shape[2:]))["valid"].reshape(bench.over.shape)
+        found["valid"] = mean(np.where(bench.over, np.nan, ~valid))
+    return found
+
+
+def as_error(name: str, values: np.ndarray) -> np.ndarray:
+    """A measure [B] turned so that 0 is right and more is worse."""
+    if name == "psnr":
+        return 255 * 10 ** (-values / 20)
+    return 1 - values if name in SHARES or "_within_" in name else values
+
+
+def ratio(ours: np.ndarray, reference: np.ndarray, middle: bool) -> Figure:
+    """Error over error, of the same starts: means, or medians. Where both are 0 it is 1."""
+    statistic = median if middle else mean
+
+    def divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        top, bottom = statistic(a), statistic(b)
+        return np.where(bottom > 0, top / np.where(bottom > 0, bottom, 1), np.where(top > 0, np.inf, 1.0))
+
+    return figure(divide, ours, reference)
+
+
+def lost(found: Figure) -> bool:
+    """Whether an error grew by more than a tenth, and not by chance: its interval lies above 1."""
+    return found["value"] > ALLOWED and not found["low"] <= 1
+
+
+def table(columns: dict[str, Samples], medians: set[str]) -> str:
+    """Markdown: the first column's errors, the others' ratios to them, those that are lost marked, and their count."""
+    (first, reference), *others = columns.items()
+    lines = ["| error | " + " | ".join([first, *(f"{name}, ratio" for name, _ in others)]) + " |",
+             "|---|" + "---|" * len(columns)]
+    counts = dict.fromkeys((name for name, _ in others), 0)
+    for name, values in reference.items():
+        middle = name.split()[0] in medians
+        cells = [shown(figure(median if middle else mean, values))]
+        for other, samples in others:
+            found = ratio(samples[name], values, middle)
+            counts[other] += lost(found)
+            cells.append(f"**{shown(found)}**" if lost(found) else shown(found))
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    lines.append("| lost | | " + " | ".join(f"{count} of {len(reference)}" for count in counts.values()) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def compare(config: FewPassesConfig) -> str:
+    """The table of all worlds and counts that `config` names."""
+    first = load_world(config.world)
+    asked = EvaluateConfig(world=config.world, starts=config.starts, horizon=config.horizon, seed=config.seed)
+    bench = Bench(first, asked)
+    worlds = [first, *(first.with_sampler(n) for n in config.passes if n != first.sampler.steps)]
+    names = [Path(config.world).name] * len(worlds) + [str(folder) for folder in config.beside]
+    worlds += [load_world(folder) for folder in config.beside]
+    columns = {f"{name}, {world.sampler.steps} passes": samples_of(world, bench, config.batch)
+               for name, world in zip(names, worlds, strict=True)}
+    medians = {name for name, measure in measures_of(bench.reader).items() if measure.median}
+    return (f"{config.starts} starts of {bench.env}, {config.horizon} steps; in brackets 95% of resamples; "
+            f"bold: more than {ALLOWED - 1:.0%} worse, interval above 1\n\n" + table(columns, medians))
+
+
+ConfigStore.instance().store(name="few_passes", node=FewPassesConfig)
+
+
+@hydra.main(version_base="1.3", config_path=None, config_name="few_passes")
+def main(cfg: DictConfig) -> None:
+    """Entry point."""
+    config = cast(FewPassesConfig, settings(cfg))
+    allocator.keep_memory()
+    try:
+        text = compare(config)
+    except (WorldError, MissingGame, ValueError) as error:
+        sys.exit(f"few_passes: {error}")
+    if config.out:
+        Path(config.out).write_text(text)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
