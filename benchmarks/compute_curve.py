@@ -51,7 +51,7 @@ def row(world: World, bench: Bench, batch: int) -> dict[str, Any]:
     drawn = roll_out(world, bench.scenarios, bench.actions, batch)
     found = curves(errors_of(drawn, bench.real, bench.over, bench.reader), bench.reader)
     figures = {f"{name} {step}": shown(value) for name, by_step in found.items() for step, value in by_step.items()
-               if step in ("8", "16", "32")}
+               if step in ("8", "16", "32", "64")}
     if bench.reader is not None:
         valid = bench.reader.read(drawn.frames.reshape(-1, *drawn.frames.shape[2:]))["valid"]
         figures["valid, share"] = shown(float(np.mean(valid.reshape(bench.over.shape)[~bench.over])))

@@ -9,16 +9,16 @@ from world_model import Contexts, SamplerConfig, World
 from world_model.graphs import StaticStep, StepGraph, _tensors
 
 
-def world(device: str = "cpu", reuse: bool = True) -> World:
+def world(device: str = "cpu", reuse: bool = True, still: int = 0) -> World:
     rng = np.random.default_rng(0)
     contexts = Contexts(rng.integers(0, 256, (3, 3, 8, 12, 3), np.uint8), rng.integers(0, 3, (3, 2)))
     model = random_model(tiny(kinds=2), torch.float32).requires_grad_(False).to(device)
-    return World(model, SamplerConfig(steps=2, reuse=reuse), {}, contexts)
+    return World(model, SamplerConfig(steps=2, reuse=reuse, still=still), {}, contexts)
 
 
-@pytest.mark.parametrize("reuse", [False, True])
-def test_a_static_step_is_a_step_and_moves_no_buffer(reuse: bool) -> None:
-    mine = world(reuse=reuse)
+@pytest.mark.parametrize(("reuse", "still"), [(False, 0), (True, 0), (True, 40)])
+def test_a_static_step_is_a_step_and_moves_no_buffer(reuse: bool, still: int) -> None:
+    mine = world(reuse=reuse, still=still)
     mine.serve = lambda *_: None  # type: ignore[method-assign]  # a GPU has no other arrangement of sums
     states = [mine.start_batch(mine.contexts.frames, mine.contexts.actions, [1, 2, 3]) for _ in range(2)]
     static = StaticStep(mine, states[0])

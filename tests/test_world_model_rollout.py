@@ -102,6 +102,21 @@ def test_a_step_draws_from_the_tokens_of_its_own_pass_or_of_the_first(world: Wor
     assert served.with_sampler(3).sampler == SamplerConfig(steps=3, reuse=reuse)
 
 
+def test_pixels_that_hardly_change_stay_as_they_were(world: World) -> None:
+    frames, actions = world.contexts.frames[:2], world.contexts.actions[:2]
+    free, kept = (world.with_sampler(still=still) for still in (0, 60))
+    state, mine = (w.start_batch(frames, actions, [5, 6]) for w in (free, kept))
+    drawn, shown = (w.step_batch(s, np.array([1, 2]))[0] for w, s in ((free, state), (kept, mine)))
+    change = np.abs(drawn.astype(int) - frames[:, -1].astype(int)).max(-1, keepdims=True)
+    assert 0 < (change > 60).mean() < 1
+    assert (shown == np.where(change > 60, drawn, frames[:, -1])).all()
+    assert (mine.pictures[:, -1].numpy() == shown).all() and mine.seeds == state.seeds
+    again = kept.step_batch(mine, np.array([0, 0]))[0].astype(int)  # measured from the frame shown
+    assert (np.where(np.abs(again - shown).max(-1) > 0, np.abs(again - shown).max(-1), 99) > 60).all()
+    with pytest.raises(ValueError, match="still must be an integer from 0 to 254, got 255"):
+        world.with_sampler(still=255)
+
+
 def test_noise_depends_on_seed_and_frame_alone() -> None:
     assert torch.equal(frame_noise(1, 2, (3,)), frame_noise(1, 2, (3,)))
     assert not torch.equal(frame_noise(1, 2, (3,)), frame_noise(2, 1, (3,)))

@@ -16,7 +16,7 @@ from .levels import LevelSampler
 from .loader import Portion
 from .losses import motion_weight, outcome_loss, picture_loss, rarity_weight
 from .model import WorldModel
-from .own_past import free_past, own_past
+from .own_past import as_shown, free_past, own_past
 from .sampler import SamplerConfig
 from .trainer_config import TrainerConfig
 
@@ -124,7 +124,7 @@ class Objective(nn.Module):
             losses = [record["loss"]]
             for _ in range(1, min(self.config.chain, x.shape[1] - 1)):
                 clips, x = clips.after_first(), x[:, 1:]
-                past = self.model.scaler.quantise(estimate[:, :-1].detach())
+                past = as_shown(self.model, estimate[:, :-1].detach(), past[:, :-1], self.served)
                 times = self.levels.times("teacher", len(past), past.shape[1], generator).to(self.device)
                 noise = torch.randn(past.shape, generator=generator).to(self.device)
                 later, estimate = self._teacher_pass(clips, x, past, times, noise, generator, expects)

@@ -17,7 +17,7 @@ from .clips import Clips
 from .contexts import Contexts
 from .model import WorldModel
 from .rollout import World
-from .sampler import SamplerConfig, level_times
+from .sampler import SamplerConfig, level_times, replenish
 
 
 @torch.no_grad()
@@ -39,7 +39,7 @@ def own_past(model: WorldModel, past: Tensor, actions: Tensor, sampler: SamplerC
         noise = torch.randn(past[:, 1:].shape, generator=generator).to(past.device)
         served = replace(sampler, steps=passes)
         drawn = _draw(model, past[:, :-1], actions[:, :-1], noise, level_times(served).tolist())
-        past = torch.cat([past[:, :1], model.scaler.quantise(drawn)], 1)
+        past = torch.cat([past[:, :1], as_shown(model, drawn, past[:, :-1], sampler)], 1)
     return past
 
 
@@ -63,6 +63,12 @@ def free_past(model: WorldModel, clips: Clips, sampler: SamplerConfig, first: in
     for i in range(first, frames.shape[1]):
         frames[:, i] = world.step_batch(state, actions[:, i])[0]
     return model.scaler.encode(torch.from_numpy(frames).to(world.device))
+
+
+def as_shown(model: WorldModel, drawn: Tensor, before: Tensor, sampler: SamplerConfig) -> Tensor:
+    """Drawn frames [B, T, H, W, 3] as they would be committed after those `before`, in model units."""
+    decode = model.scaler.decode
+    return model.scaler.encode(replenish(decode(drawn), decode(before), sampler.still))
 
 
 def _draw(model: WorldModel, context: Tensor, actions: Tensor, noise: Tensor, times: list[float]) -> Tensor:

@@ -31,10 +31,6 @@ class FrameScaler(nn.Module):
         pixels = (x.to(self.mean.dtype) * self.scale + self.mean) * 255
         return pixels.round().clamp(0, 255).to(torch.uint8)
 
-    def quantise(self, x: Tensor) -> Tensor:
-        """The value `x` has after a round trip through uint8, in model units."""
-        return self.encode(self.decode(x))
-
 
 class PatchTokenizer(nn.Module):
     """[B, T, H, W, 3] in model units -> [B, T, N, D] tokens, N = (H/ph)*(W/pw)."""

@@ -16,7 +16,7 @@ from .passes import Passes, with_noise
 from .plan_config import PlanConfig
 from .plans import live_levels
 from .precision import own_settings
-from .sampler import SamplerConfig, flow_path, level_times, run_levels
+from .sampler import SamplerConfig, flow_path, level_times, replenish, run_levels
 from .scripted import begun, roll_out
 from .served import ServedModel, ServedStep, can_serve
 from .state import Flight, StateError, WorldState
@@ -69,10 +69,10 @@ class World:
         return list(self.card["actions"]["meanings"])
 
     def with_sampler(self, steps: int | None = None, shift: float | None = None, reuse: bool | None = None,
-                     guidance: float | None = None) -> "World":
+                     guidance: float | None = None, still: int | None = None) -> "World":
         """The same network drawn otherwise (shared weights): settings of its `SamplerConfig`, None as they are."""
         own = self.sampler
-        asked = {"steps": steps, "shift": shift, "reuse": reuse, "guidance": guidance}
+        asked = {"steps": steps, "shift": shift, "reuse": reuse, "guidance": guidance, "still": still}
         sampler = replace(own, **{name: value for name, value in asked.items() if value is not None})  # type: ignore[arg-type]
         if sampler == own:
             return self
@@ -191,7 +191,7 @@ class World:
 
         `served`: of the passes that drew it.
         """
-        shown = self.model.scaler.decode(clean)
+        shown = replenish(self.model.scaler.decode(clean), state.cache.pictures[:, -1], self.sampler.still)
         tokens = self.commit(state, self.model.scaler.encode(shown)[:, None], actions, shown[:, None], served)
         rewards, terminated = self.model.outcome.decide(tokens)
         return Drawn(shown, rewards[:, 0], terminated[:, 0])
