@@ -77,8 +77,12 @@ ROWS: dict[str, Change] = {
 }
 """technique to its settings"""
 
-GUIDED = {"S + action dropout": 1.5}
-"""drawn once more with so much guidance"""
+OTHERWISE: dict[str, dict[str, Any]] = {
+    "skip-causal (S)": {"still": 14},
+    "S + action dropout": {"guidance": 1.5},
+    "S + own pasts": {"still": 14},
+}
+"""technique to settings of the sampler with which its worlds are drawn once more"""
 
 
 AMOUNTS = ("tera", "recorded", "starts", "free_steps")
@@ -154,17 +158,23 @@ def measure(row: str, seed: int, config: AblationsConfig) -> dict[str, Any]:
         known = cast(dict[str, Any], json.loads(done.read_text()))
         if known["amounts"] != amounts:
             raise ValueError(f"{done} is of {known['amounts']}, asked for are {amounts}: take another out=")
-        return known
+        return _drawn_otherwise(known, Path(run.out), config)
     cost = flops_per_step(run, Path(config.out) / "scratch")
     run.trainer.steps = round(config.tera * 1e12 / cost)
     folder = train(run)
     found: dict[str, Any] = {"row": row, "seed": seed, "steps": run.trainer.steps, "gflop_per_step": cost / 1e9,
                              "amounts": amounts, "settings": asdict(run.trainer)}
     found["figures"] = judge(load_world(folder), config.starts, config.free_steps)
-    if row in GUIDED:
-        guided = load_world(folder).with_sampler(guidance=GUIDED[row])
-        found["guided"] = judge(guided, config.starts, config.free_steps)
-    done.write_text(json.dumps(found, indent=1))
+    return _drawn_otherwise(found, Path(run.out), config)
+
+
+def _drawn_otherwise(found: dict[str, Any], out: Path, config: AblationsConfig) -> dict[str, Any]:
+    """Figures of a world as it is served, with those of its row in `OTHERWISE`; kept in its folder."""
+    sampler = OTHERWISE.get(found["row"])
+    if sampler and found.get("otherwise", {}).get("sampler") != sampler:
+        drawn = judge(load_world(out / "world").with_sampler(**sampler), config.starts, config.free_steps)
+        found["otherwise"] = {"sampler": sampler, "figures": drawn}
+    (out / "figures.json").write_text(json.dumps(found, indent=1))
     return found
 
 
@@ -174,12 +184,17 @@ def table(found: list[dict[str, Any]]) -> str:
              "|---|---|---|" + "---|" * len(FIGURES)]
     for row in dict.fromkeys(run["row"] for run in found):
         runs = [run for run in found if run["row"] == row]
-        for key, name in (("figures", row), ("guided", f"{row}, guidance {GUIDED.get(row)}")):
-            if all(key in run for run in runs):
-                cells = [_cell([run[key][figure] for run in runs]) for figure in FIGURES]
-                steps = round(statistics.mean(run["steps"] for run in runs))
-                lines.append(f"| {name} | {len(runs)} | {steps:,} | " + " | ".join(cells) + " |")
+        lines.append(_line(row, runs, [run["figures"] for run in runs]))
+        if all("otherwise" in run for run in runs):
+            told = ", ".join(f"{name} {value}" for name, value in runs[0]["otherwise"]["sampler"].items())
+            lines.append(_line(f"{row}, drawn with {told}", runs, [run["otherwise"]["figures"] for run in runs]))
     return "\n".join(lines) + "\n"
+
+
+def _line(name: str, runs: list[dict[str, Any]], figures: list[dict[str, float]]) -> str:
+    steps = round(statistics.mean(run["steps"] for run in runs))
+    cells = [_cell([found[figure] for found in figures]) for figure in FIGURES]
+    return f"| {name} | {len(runs)} | {steps:,} | " + " | ".join(cells) + " |"
 
 
 def _cell(values: list[float]) -> str:
