@@ -5,7 +5,7 @@ RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 TORCH := $(shell grep '^torch==' constraints.txt)
 
-.PHONY: setup play test check bench
+.PHONY: setup play world test check bench
 
 setup: $(READY)
 
@@ -17,6 +17,9 @@ $(READY): pyproject.toml constraints.txt
 
 play: setup
 	$(RUN) play.py $(ARGS)
+
+world: setup
+	examples/make_world.sh $(GAME) $(ARGS)
 
 test: setup
 	$(RUN) -m pytest $(ARGS)

@@ -10,7 +10,7 @@ data=data/${game,,} out=runs/${game,,}-gpu
 python3 -c 'import torch; assert torch.cuda.is_available(), "no CUDA device"; print(torch.__version__, torch.cuda.get_device_name())'
 [ -d "$data" ] || python3 -m recorders.collect env="ALE/$game-v5" steps=400000 workers="$(nproc)" out="$data"
 torchrun --standalone --nproc_per_node="$gpus" -m world_model.train data="$data" out="$out" name="$game-v0" device=cuda \
-    cache="$out/cache" sampler.reuse=true trainer.steps="$steps" trainer.batch=64 trainer.moments=512 \
+    cache="$out/cache" sampler.reuse=true sampler.still=14 trainer.steps="$steps" trainer.batch=64 trainer.moments=512 \
     trainer.save_seconds=120 trainer.report_seconds=300
 for passes in 2 1; do
     python3 -m world_model.distill world="$out/world" data="$data" out="$out-$passes" cache="$out/cache" passes="$passes" \

@@ -109,11 +109,14 @@ def test_a_killed_run_goes_on_from_its_checkpoint_as_if_nothing_had_happened(dat
 def test_training_goes_on_from_the_weights_of_a_world(data: Path, tmp_path: Path) -> None:
     folder = train(config(data, tmp_path / "a"))
     onward = config(data, tmp_path / "b", steps=2)
-    onward.init = str(folder)
+    onward.init, onward.heldout = str(folder), 0.6
     onward.trainer.optimizer.matrix_lr = onward.trainer.optimizer.lr = 0.0
     train(onward)
     for name, tensor in load_world(folder, dtype="fp32").model.named_parameters():
         assert torch.allclose(tensor, weights(tmp_path / "b")[name], atol=1e-6), name
+    first, second = (load_world(tmp_path / run / "world").card for run in "ab")
+    assert second["data"]["heldout"] == first["data"]["heldout"]
+    assert second["trained"]["init"]["weights_sha256"] == first["weights_sha256"]
     onward.model.layers = 3
     onward.out = str(tmp_path / "c")
     with pytest.raises(ValueError, match=r"has other sizes \(layers: 2, not 3\)"):

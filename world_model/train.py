@@ -20,7 +20,7 @@ from omegaconf import MISSING, DictConfig
 from recorders import Command, Episode, Recording, RecordingError, TrainingCache, open_recording, settings
 
 from . import allocator
-from .checkpoint import WorldError, save_world
+from .checkpoint import WorldError, read_card, save_world
 from .clips import ClipSource
 from .contexts import Contexts
 from .events import event_card, event_table, event_weights
@@ -50,7 +50,8 @@ class TrainConfig(Command):
     name: str = "World-v0"
     """name of the world, as in gymnasium.make("foreframe/<name>")"""
     heldout: float = 0.05
-    """share of the episodes, the last ones, kept from training and used for samples and contexts; see `split.json`"""
+    """share of the episodes, the last ones, kept from training and used for samples and contexts, unless the world that
+    `init` names held some of them out: then those; see `split.json`"""
     cache: str = ""
     """folder for the recording's unpacked frames; empty: `cache` under `out`"""
     contexts: int = 64
@@ -91,7 +92,8 @@ def _train(config: TrainConfig, team: Team, device: torch.device) -> Path:
     out = run_folder(config.out)
     recording = open_recording(config.data)
     fit_to_recording(config.model, recording)
-    training, heldout = split_for(out, recording.episodes, config.heldout)
+    lender = read_card(config.init) if config.init else {}
+    training, heldout = split_for(out, recording.episodes, config.heldout, lender.get("data", {}).get("heldout", []))
     cache = open_cache(config.cache or out / "cache", recording, team)
     source = ClipSource(cache, training, config.model.reward_values, config.model.num_actions,
                         config.trainer.event_share, config.trainer.hard_share, config.trainer.seed)
@@ -106,6 +108,8 @@ def _train(config: TrainConfig, team: Team, device: torch.device) -> Path:
     shown = [e for e in heldout if e.stop - e.start > 2 * config.model.window] or training
     clips = draw_contexts(source, shown, config.contexts, config.model.window)
     card = world_card(config, recording, heldout)
+    if lender:
+        card["trained"]["init"] = {name: lender[name] for name in ("name", "weights_sha256", "trained")}
 
     def export(step: int) -> None:
         weights = trainer.averaged()
