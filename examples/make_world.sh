@@ -27,6 +27,6 @@ fi
 for passes in 2 1; do
     "$python" -m world_model.distill world="$run/world" data="$data" out="$run-$passes" cache="$run/cache" passes="$passes"
 done
-"$python" -m benchmarks.few_passes world="$run/world" beside="[$run-2/world,$run-1/world]" out="$run/passes.md"
+"$python" -m benchmarks.samplers world="$run/world" beside="[$run-2/world,$run-1/world]" out="$run/passes.md"
 "$python" -m world_model.evaluate world="$run/world"
 echo "play it: $python play.py world=$run/world"

@@ -1,11 +1,11 @@
-"""Fewer passes: what counts as lost, and the table of a world at several counts."""
+"""A world drawn otherwise: what counts as lost, and the table of a world with several samplers."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from benchmarks.few_passes import FewPassesConfig, as_error, compare, lost, ratio, table
+from benchmarks.samplers import SamplersConfig, as_error, compare, lost, ratio, table
 
 
 def test_every_measure_is_an_error_that_is_0_where_all_is_right() -> None:
@@ -35,9 +35,9 @@ def test_the_table_marks_and_counts_what_is_lost() -> None:
 
 
 @pytest.mark.slow
-def test_a_world_is_measured_at_several_counts(tiny_world: Path) -> None:
+def test_a_world_is_measured_with_several_samplers(tiny_world: Path) -> None:
     pytest.importorskip("ale_py")
-    text = compare(FewPassesConfig(world=str(tiny_world), passes=[1], beside=[str(tiny_world)], starts=2, horizon=8))
+    text = compare(SamplersConfig(world=str(tiny_world), passes=[1], still=[99], beside=[str(tiny_world)], starts=2, horizon=8))
     rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| ")]
-    assert len(rows[0]) == 4 and {"| paddle_px 8", "| valid", "| return 8"} <= {row[0] for row in rows}
-    assert all("1 (1 to 1)" in row[3] for row in rows[1:-1])
+    assert len(rows[0]) == 5 and {"| paddle_px 8", "| valid", "| return 8"} <= {row[0] for row in rows}
+    assert all("1 (1 to 1)" in row[4] for row in rows[1:-1])

@@ -1,8 +1,8 @@
-"""How few denoising passes a world can do with: `python -m benchmarks.few_passes world=envs/worlds/Pong-v0`.
+"""A world drawn otherwise, with fewer passes say: `python -m benchmarks.samplers world=envs/worlds/Pong-v0`.
 
-Measures the world at several counts of passes, and others beside it at their own (students of `world_model.distill`),
-all from the same held-out starts of the real game. Every error stands as a ratio to that of the world as it is served.
-Prints the table and writes it to `out=`, if that is given.
+Measures the world at several counts of denoising passes and with several `sampler.still`, and others beside it as they
+are (students of `world_model.distill`), all from the same held-out starts of the real game. Every error stands as a
+ratio to that of the world as it is served. Prints the table and writes it to `out=`, if that is given.
 """
 
 import sys
@@ -35,13 +35,15 @@ Samples = dict[str, np.ndarray]
 
 
 @dataclass(kw_only=True)
-class FewPassesConfig(Command):
-    """Which worlds, how often drawn."""
+class SamplersConfig(Command):
+    """Which worlds, drawn how."""
 
     world: str = MISSING
     """folder of the world that the others are held against, as it is served"""
     passes: list[int] = field(default_factory=lambda: [4, 2, 1])
     """counts of passes at which it is drawn besides"""
+    still: list[int] = field(default_factory=list)
+    """values of `sampler.still` with which it is drawn besides"""
     beside: list[str] = field(default_factory=list)
     """folders of further worlds of the game"""
     out: str = ""
@@ -58,7 +60,7 @@ class FewPassesConfig(Command):
 
 def samples_of(world: World, bench: Bench, batch: int) -> Samples:
     """Errors of single starts, by name and step; those of pictures as root mean squares of pixels."""
-    drawn = roll_out(world, bench.scenarios, bench.actions, batch, desc=f"{world.sampler.steps} passes")
+    drawn = roll_out(world, bench.scenarios, bench.actions, batch, desc=_how(world))
     errors = errors_of(drawn, bench.real, bench.over, bench.reader)
     found: Samples = {}
     for i, step in enumerate(errors.horizons):
@@ -113,33 +115,38 @@ def table(columns: dict[str, Samples], medians: set[str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def compare(config: FewPassesConfig) -> str:
-    """The table of all worlds and counts that `config` names."""
+def compare(config: SamplersConfig) -> str:
+    """The table of all worlds and samplers that `config` names."""
     first = load_world(config.world)
     asked = EvaluateConfig(world=config.world, starts=config.starts, horizon=config.horizon, seed=config.seed)
     bench = Bench(first, asked)
-    worlds = [first, *(first.with_sampler(n) for n in config.passes if n != first.sampler.steps)]
+    worlds = [first, *(first.with_sampler(n) for n in config.passes if n != first.sampler.steps),
+              *(first.with_sampler(still=n) for n in config.still if n != first.sampler.still)]
     names = [Path(config.world).name] * len(worlds) + [str(folder) for folder in config.beside]
     worlds += [load_world(folder) for folder in config.beside]
-    columns = {f"{name}, {world.sampler.steps} passes": samples_of(world, bench, config.batch)
+    columns = {f"{name}, {_how(world)}": samples_of(world, bench, config.batch)
                for name, world in zip(names, worlds, strict=True)}
     medians = {name for name, measure in measures_of(bench.reader).items() if measure.median}
     return (f"{config.starts} starts of {bench.env}, {config.horizon} steps; in brackets 95% of resamples; "
             f"bold: more than {ALLOWED - 1:.0%} worse, interval above 1\n\n" + table(columns, medians))
 
 
-ConfigStore.instance().store(name="few_passes", node=FewPassesConfig)
+def _how(world: World) -> str:
+    return f"{world.sampler.steps} passes, still {world.sampler.still}"
 
 
-@hydra.main(version_base="1.3", config_path=None, config_name="few_passes")
+ConfigStore.instance().store(name="samplers", node=SamplersConfig)
+
+
+@hydra.main(version_base="1.3", config_path=None, config_name="samplers")
 def main(cfg: DictConfig) -> None:
     """Entry point."""
-    config = cast(FewPassesConfig, settings(cfg))
+    config = cast(SamplersConfig, settings(cfg))
     allocator.keep_memory()
     try:
         text = compare(config)
     except (WorldError, MissingGame, ValueError) as error:
-        sys.exit(f"few_passes: {error}")
+        sys.exit(f"samplers: {error}")
     if config.out:
         Path(config.out).write_text(text)
     print(text)
