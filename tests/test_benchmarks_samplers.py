@@ -37,7 +37,8 @@ def test_the_table_marks_and_counts_what_is_lost() -> None:
 @pytest.mark.slow
 def test_a_world_is_measured_with_several_samplers(tiny_world: Path) -> None:
     pytest.importorskip("ale_py")
-    text = compare(SamplersConfig(world=str(tiny_world), passes=[1], still=[99], beside=[str(tiny_world)], starts=2, horizon=8))
+    text = compare(SamplersConfig(world=str(tiny_world), passes=[1], still=[99], beside=[str(tiny_world)], starts=2,
+                                  horizon=8))
     rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| ")]
     assert len(rows[0]) == 5 and {"| paddle_px 8", "| valid", "| return 8"} <= {row[0] for row in rows}
     assert all("1 (1 to 1)" in row[4] for row in rows[1:-1])
