@@ -34,6 +34,13 @@ def refused(folder: Path, match: str) -> None:
     assert "\n" not in str(error.value)
 
 
+def test_who_may_read_the_card_may_read_the_rest(tiny_world: Path, tmp_path: Path) -> None:
+    world = load_world(tiny_world)
+    world.start(world.contexts.frames[0], world.contexts.actions[0], 0).save(tmp_path / "state")
+    allowed = {path.stat().st_mode for path in (*tiny_world.glob("world.*"), tmp_path / "state")}
+    assert len(allowed) == 1
+
+
 def test_a_saved_world_comes_back_with_the_same_future(folder: Path, tiny_world: Path) -> None:
     worlds = load_world(folder), load_world(tiny_world)
     assert worlds[0].hash == worlds[1].hash

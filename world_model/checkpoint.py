@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from .conditioning import wave_speeds
 from .contexts import Contexts
@@ -42,7 +42,7 @@ def save_world(folder: str | Path, model: WorldModel, sampler: SamplerConfig, ca
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: p.detach().to(torch.bfloat16).contiguous() for name, p in model.named_parameters()}
     tensors["scaler.mean"] = model.scaler.mean.detach().float().contiguous()
-    save_file(tensors, folder / (WEIGHTS + ".part"))
+    (folder / (WEIGHTS + ".part")).write_bytes(save(tensors))  # `save_file` lets nobody else read it
     os.replace(folder / (WEIGHTS + ".part"), folder / WEIGHTS)
     contexts.save(folder / CONTEXTS)
     write_card(folder, card | {"format": FORMAT, "version": VERSION, "model": asdict(model.config),

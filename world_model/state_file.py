@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load, save_file
+from safetensors.torch import load, save
 from torch import Tensor
 
 from .cache import FrameCache
@@ -43,8 +43,9 @@ def save_state(state: WorldState, path: str | Path) -> None:
     text = json.dumps(card)
     with TemporaryDirectory(suffix=".part", dir=path.parent) as folder:
         part = Path(folder, "state")
-        save_file(tensors, part, {"foreframe": text, "sha256": _digest(text, tensors)})
-        with open(part, "rb") as file:
+        with open(part, "wb") as file:  # `save_file` lets nobody else read it
+            file.write(save(tensors, {"foreframe": text, "sha256": _digest(text, tensors)}))
+            file.flush()
             os.fsync(file.fileno())
         os.replace(part, path)
 
