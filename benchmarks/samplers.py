@@ -56,6 +56,7 @@ class SamplersConfig(Command):
     """situations drawn together"""
     seed: int = 1_000_000
     """first episode seed of the real game"""
+    device: str = "cpu"
 
 
 def samples_of(world: World, bench: Bench, batch: int) -> Samples:
@@ -117,13 +118,13 @@ def table(columns: dict[str, Samples], medians: set[str]) -> str:
 
 def compare(config: SamplersConfig) -> str:
     """The table of all worlds and samplers that `config` names."""
-    first = load_world(config.world)
+    first = load_world(config.world, config.device)
     asked = EvaluateConfig(world=config.world, starts=config.starts, horizon=config.horizon, seed=config.seed)
     bench = Bench(first, asked)
     worlds = [first, *(first.with_sampler(n) for n in config.passes if n != first.sampler.steps),
               *(first.with_sampler(still=n) for n in config.still if n != first.sampler.still)]
     names = [Path(config.world).name] * len(worlds) + [str(folder) for folder in config.beside]
-    worlds += [load_world(folder) for folder in config.beside]
+    worlds += [load_world(folder, config.device) for folder in config.beside]
     columns = {f"{name}, {_how(world)}": samples_of(world, bench, config.batch)
                for name, world in zip(names, worlds, strict=True)}
     medians = {name for name, measure in measures_of(bench.reader).items() if measure.median}

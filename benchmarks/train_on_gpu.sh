@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Make the worlds that ship, larger budgets, on CUDA GPUs: benchmarks/train_on_gpu.sh [Pong|Breakout] [steps] [gpus]
-# Collects if there is no recording, trains, distils to 1 and 2 passes, evaluates each. Broken off, it goes on when it is
+# Collects if there is no recording, trains, distils to 1 and 2 passes, compares and evaluates each. Broken off, it goes on when it is
 # run again. Needs torch (2.11 or newer, CUDA) and the packages of pyproject.toml with the extra `evaluate`.
 # Written without a GPU at hand: it has not been run on one yet.
 set -euo pipefail
@@ -16,6 +16,7 @@ for passes in 2 1; do
     python3 -m world_model.distill world="$out/world" data="$data" out="$out-$passes" cache="$out/cache" passes="$passes" \
         device=cuda trainer.batch=32 trainer.steps=$((steps / 4))
 done
+python3 -m benchmarks.samplers world="$out/world" beside="[$out-2/world,$out-1/world]" out="$out/passes.md" device=cuda batch=100
 for world in "$out" "$out-2" "$out-1"; do
     python3 -m benchmarks.step world="$world/world" device=cuda
     python3 -m world_model.evaluate world="$world/world" device=cuda batch=200
