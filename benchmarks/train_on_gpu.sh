@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Make the worlds that ship, larger budgets, on CUDA GPUs: benchmarks/train_on_gpu.sh [Pong|Breakout] [steps] [gpus]
 # Collects if there is no recording, trains, measures along the run, distils to 1 and 2 passes, compares and evaluates.
-# Broken off, it goes on when it is run again. Needs torch (2.11 or newer, CUDA) and the packages of pyproject.toml with the extra `evaluate`.
+# Broken off, it goes on when it is run again. Needs torch (2.11 or newer, CUDA) and the packages of pyproject.toml
+# with the extra `evaluate`.
 # Written without a GPU at hand: it has not been run on one yet.
 set -euo pipefail
 cd "$(dirname "$0")/.."
