@@ -83,12 +83,12 @@ def as_error(name: str, values: np.ndarray) -> np.ndarray:
 
 
 def ratio(ours: np.ndarray, reference: np.ndarray, middle: bool) -> Figure:
-    """Error over error, of the same starts: means, or medians. Where both are 0 it is 1, after a 0 alone very large."""
+    """Error over error, of the same starts: means, or medians. Where they are equal it is 1, over a 0 very large."""
     statistic = median if middle else mean
 
     def divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         top, bottom = statistic(a), statistic(b)
-        return np.where((top == 0) & (bottom == 0), 1.0, top / np.maximum(bottom, 1e-9))  # finite: resamples count
+        return np.where(top == bottom, 1.0, top / np.maximum(bottom, 1e-9))  # finite: resamples count
 
     return figure(divide, ours, reference)
 
