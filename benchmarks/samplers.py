@@ -117,19 +117,40 @@ def table(columns: dict[str, Samples], medians: set[str]) -> str:
 
 
 def compare(config: SamplersConfig) -> str:
-    """The table of all worlds and samplers that `config` names."""
+    """The table of all worlds and samplers that `config` names.
+
+    Raises:
+        WorldError: if a world cannot be read, or is not of the first one's game.
+        MissingGame: if the real game is not installed.
+    """
     first = load_world(config.world, config.device)
+    others = [_fitting(load_world(folder, config.device), folder, first) for folder in config.beside]
     asked = EvaluateConfig(world=config.world, starts=config.starts, horizon=config.horizon, seed=config.seed)
     bench = Bench(first, asked)
     worlds = [first, *(first.with_sampler(n) for n in config.passes if n != first.sampler.steps),
-              *(first.with_sampler(still=n) for n in config.still if n != first.sampler.still)]
-    names = [Path(config.world).name] * len(worlds) + [str(folder) for folder in config.beside]
-    worlds += [load_world(folder, config.device) for folder in config.beside]
-    columns = {f"{name}, {_how(world)}": samples_of(world, bench, config.batch)
-               for name, world in zip(names, worlds, strict=True)}
+              *(first.with_sampler(still=n) for n in config.still if n != first.sampler.still), *others]
+    names = [Path(config.world).name] * (len(worlds) - len(others)) + config.beside
+    columns: dict[str, Samples] = {}
+    for name, world in zip(names, worlds, strict=True):
+        title = f"{name}, {_how(world)}"
+        while title in columns:
+            title += " again"
+        columns[title] = samples_of(world, bench, config.batch)
     medians = {name for name, measure in measures_of(bench.reader).items() if measure.median}
     return (f"{config.starts} starts of {bench.env}, {config.horizon} steps; in brackets 95% of resamples; "
             f"bold: more than {ALLOWED - 1:.0%} worse, interval above 1\n\n" + table(columns, medians))
+
+
+def _fitting(world: World, folder: str, first: World) -> World:
+    """The world, if it is of the first one's game.
+
+    Raises:
+        WorldError: if it is not.
+    """
+    kinds = [(w.card["game"]["id"], w.observation_shape, w.num_actions) for w in (first, world)]
+    if kinds[0] != kinds[1]:
+        raise WorldError(f"beside={folder} must be of the game, pictures and actions {kinds[0]}, it is of {kinds[1]}")
+    return world
 
 
 def _how(world: World) -> str:

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from game_worlds import save_game_world
 
 from benchmarks.samplers import SamplersConfig, as_error, compare, lost, ratio, table
+from world_model import WorldError
 
 
 def test_every_measure_is_an_error_that_is_0_where_all_is_right() -> None:
@@ -38,9 +40,16 @@ def test_the_table_marks_and_counts_what_is_lost() -> None:
 
 @pytest.mark.slow
 def test_a_world_is_measured_with_several_samplers(tiny_world: Path) -> None:
-    text = compare(SamplersConfig(world=str(tiny_world), passes=[1], still=[99], beside=[str(tiny_world)], starts=2,
+    text = compare(SamplersConfig(world=str(tiny_world), passes=[1], still=[99], beside=[str(tiny_world)] * 2, starts=2,
                                   horizon=8))
     rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| ")]
-    assert len(rows[0]) == 5 and {"| paddle_px 8", "| valid", "| return 8"} <= {row[0] for row in rows}
-    assert all(row[4].startswith("nan" if row[1].startswith("nan") else "1 (1 to 1)") for row in rows[1:-1])
-    assert any(row[4].startswith("1 ") for row in rows[1:-1])
+    assert len(rows[0]) == 6 and {"| paddle_px 8", "| valid", "| return 8"} <= {row[0] for row in rows}
+    for column in (4, 5):
+        assert all(row[column].startswith("nan" if row[1].startswith("nan") else "1 (1 to 1)") for row in rows[1:-1])
+        assert any(row[column].startswith("1 ") for row in rows[1:-1])
+
+
+def test_a_world_of_another_game_cannot_stand_beside(tiny_world: Path, tmp_path: Path) -> None:
+    breakout = save_game_world(tmp_path / "Breakout-t0", "ALE/Breakout-v5", (8, 10))
+    with pytest.raises(WorldError, match=r"must be of the game.*Pong.*Breakout"):
+        compare(SamplersConfig(world=str(tiny_world), beside=[str(breakout)]))
