@@ -1,6 +1,7 @@
 """Play a learned world: `python play.py`, `python play.py world=Pong-v0 fps=30 scale=6 seed=1 record=recordings/mine`.
 
-Arrow keys or W and S move in Pong; P pauses, N makes a single step, R resets, Esc quits. Without a display a script
+Without `world=` you choose among those that ship and those in runs/. Arrow keys play; hold Backspace to go back in
+time, T hands over to a script, C puts the real game beside, F1 lists the rest, Esc quits. Without a display a script
 plays instead and leaves play.gif and a recording.
 """
 
@@ -13,17 +14,20 @@ import hydra
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig
 
-from envs import PlayReport, WorldEnv, display_problem, play_in_window, play_scripted
+from envs import PlayReport, WorldEnv, choose_world, display_problem, play_in_window, play_scripted
 from recorders import Command, settings
 from world_model import EngineConfig, WorldError, allocator
+
+DEFAULT = "Pong-v0"
+"""what a script plays when no world is named"""
 
 
 @dataclass(kw_only=True)
 class PlayConfig(Command):
     """What to play and how."""
 
-    world: str = "Pong-v0"
-    """a shipped world, or the folder of a trained one"""
+    world: str | None = None
+    """a shipped world, or the folder of a trained one; you choose when not given"""
     fps: float | None = None
     """steps per second; the real game's when not given"""
     scale: int | None = None
@@ -31,7 +35,13 @@ class PlayConfig(Command):
     seed: int = 0
     """decides the starting clip and all noise of the first episode; later ones count on from it"""
     record: str | None = None
-    """where to record; a script without a display records to recordings/<world> anyway"""
+    """where to record from the beginning on; otherwise to recordings/<world>, when asked to by key and by scripts"""
+    saves: str = "saves"
+    """where saved games lie, by world"""
+    keys: dict[str, str] = field(default_factory=dict)
+    """keys of one's own to the name of an action, a command or `nothing`, e.g. `keys={j: LEFT, k: RIGHT, m: pause}`"""
+    agent: str | None = None
+    """whom T hands over to after the script: `module:function` from a picture, uint8 [H, W, 3], to an action"""
     steps: int = 300
     """how many steps a script plays when there is no display"""
     film: str = "play.gif"
@@ -58,16 +68,21 @@ def play(config: PlayConfig) -> PlayReport:
     """
     allocator.keep_memory()
     problem = display_problem()
+    world = config.world or (DEFAULT if problem else choose_world())
+    if world is None:
+        return PlayReport(quit=True)
     engine = config.engine if problem is None else replace(config.engine, lookahead="off", ahead=1)
-    env = WorldEnv(config.world, device=config.device, dtype=config.dtype, passes=config.passes, engine=engine)
+    env = WorldEnv(world, device=config.device, dtype=config.dtype, passes=config.passes, engine=engine)
     how: dict[str, Any] = {"fps": config.fps, "scale": config.scale, "seed": config.seed}
     record = config.record
     if problem is None:
-        report = play_in_window(env, record=record, **how)
+        report = play_in_window(env, record=record, saves=config.saves, keys=config.keys, player=config.agent, **how)
         if engine.lookahead != "off":
             print(f"{100 * env.stats().hit_rate:.0f}% of the frames were drawn before they were asked for.")
         if report.replaced:
             print(f"{report.replaced} actions gave way to newer keys while the world was busy.")
+        if report.dropped:
+            print(f"{report.dropped} steps were due and dropped: the world took longer than 1/fps.")
     else:
         print(f"No display ({problem}): a script plays {config.steps} steps instead.", flush=True)
         record = record or f"recordings/{env.name}"

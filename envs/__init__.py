@@ -2,7 +2,7 @@
 
 from .catalogue import find_world, shipped_worlds
 from .player import PlayReport
-from .sessions import display_problem, play_in_window, play_scripted
+from .sessions import choose_world, display_problem, play_in_window, play_scripted
 from .teacher import make_teacher
 from .world_env import WorldEnv
 from .world_vector_env import WorldVectorEnv
@@ -11,6 +11,7 @@ __all__ = [
     "PlayReport",
     "WorldEnv",
     "WorldVectorEnv",
+    "choose_world",
     "display_problem",
     "find_world",
     "make_teacher",

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from .canvas import Canvas
+from .scene import Scene
 from .screen import Inputs
 
 
@@ -27,10 +27,13 @@ class Film:
         """Nothing happened."""
         return Inputs()
 
-    def show(self, frame: NDArray[np.uint8], lines: Sequence[str]) -> None:
-        """Keep the picture of `frame`, uint8 [H, W, 3], with text below it."""
-        picture = Image.fromarray(self._canvas.draw(frame, lines))
+    def show(self, scene: Scene) -> None:
+        """Keep the picture of a scene."""
+        picture = Image.fromarray(self._canvas.draw(scene))
         self._pictures.append(picture.quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE))
+
+    def fullscreen(self) -> None:
+        """There is no display."""
 
     def tick(self, fps: float) -> None:
         """Do not wait."""

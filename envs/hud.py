@@ -1,7 +1,12 @@
-"""The lines below the picture: speed, reward, score, keys."""
+"""The lines below the picture: speed and latency, score, who plays, what just happened, keys."""
 
 from collections import deque
 from dataclasses import dataclass, field
+
+import numpy as np
+
+RECENT = 120
+"""steps that latencies are shown of"""
 
 
 @dataclass
@@ -10,30 +15,36 @@ class Hud:
 
     Attributes:
         title: the world's name.
-        target_fps: frames per second that are wanted.
+        target_fps: steps per second that are wanted.
         help: the line that names the keys.
     """
 
     title: str
     target_fps: float
     help: str
-    step_ms: float = 0.0
     reward: float = 0.0
     score: float = 0.0
-    frames: int = 0
+    real_score: float | None = None
+    step: int = 0
+    seed: int = 0
     status: str = ""
+    """what holds now: who plays, passes, recording, pause"""
+    message: str = ""
+    """what the last command did"""
+    guessed: float | None = None
+    """share of the steps that had been drawn before they were asked for"""
+    dropped: int = 0
+    """steps that were due and that a slow world missed"""
     _times: deque[float] = field(default_factory=lambda: deque(maxlen=60))
+    _step_ms: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
+    _input_ms: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
 
-    def begin(self) -> None:
-        """A new episode: score and counters start again."""
-        self.reward, self.score, self.frames, self.status = 0.0, 0.0, 0, ""
-
-    def add(self, reward: float, step_ms: float, now: float) -> None:
-        """One step was made: its reward, what it took in milliseconds, and the time in seconds."""
-        self.reward, self.step_ms = reward, step_ms
-        self.score += reward
-        self.frames += 1
+    def add(self, reward: float, step_ms: float, input_ms: float, now: float) -> None:
+        """One step was made: its reward, what it took and keys to picture in milliseconds, and the time in seconds."""
+        self.reward = reward
         self._times.append(now)
+        self._step_ms.append(step_ms)
+        self._input_ms.append(input_ms)
 
     def idle(self) -> None:
         """No step was made: the speed is measured afresh from the next one."""
@@ -45,8 +56,22 @@ class Hud:
         span = self._times[-1] - self._times[0] if self._times else 0.0
         return (len(self._times) - 1) / span if span > 0 else 0.0
 
-    def lines(self) -> list[str]:
-        """Three lines of text."""
-        speed = f"{self.title}   {self.fps:.1f} of {self.target_fps:g} fps   step {self.step_ms:.1f} ms"
-        game = f"reward {self.reward:+g}   score {self.score:+g}   frame {self.frames}   {self.status}"
-        return [speed, game.rstrip(), self.help]
+    def lines(self) -> tuple[str, ...]:
+        """Four lines of text."""
+        speed = [f"{self.title}   {self.fps:.1f} of {self.target_fps:.4g} fps", f"step {_spread(self._step_ms)}",
+                 f"keys to picture {_spread(self._input_ms)}"]
+        if self.guessed is not None:
+            speed.append(f"guessed {100 * self.guessed:.0f}%")
+        if self.dropped:
+            speed.append(f"{self.dropped} dropped")
+        real = "" if self.real_score is None else f"   real {self.real_score:+g}"
+        game = f"score {self.score:+g}{real}   reward {self.reward:+g}   frame {self.step}   seed {self.seed}"
+        return "   ".join(speed), f"{game}   {self.status}".rstrip(), self.message, self.help
+
+
+def _spread(values: deque[float]) -> str:
+    """Median and 99th percentile of milliseconds."""
+    if not values:
+        return "- ms"
+    p50, p99 = np.percentile(values, [50, 99])
+    return f"p50 {p50:.1f} p99 {p99:.1f} ms"

@@ -3,12 +3,7 @@
 A world's card maps key names to actions, `{"up": 2, "w": 2, "up+space": 4}`; a `+` joins keys held together.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-
-COMMANDS = {"p": "pause", "n": "step", "r": "reset", "escape": "quit", "q": "quit"}
-"""keys of the player itself; a key that the world uses keeps the world's meaning"""
-
-COMMAND_HELP = "P pause  N step  R reset  Esc quit"
+from collections.abc import Mapping, Sequence
 
 _KEYCODES = {"up": 1073741906, "down": 1073741905, "left": 1073741904, "right": 1073741903,
              "space": 32, "return": 13, "tab": 9, "left shift": 1073742049, "left ctrl": 1073742048}  # fmt: skip
@@ -38,18 +33,6 @@ def action_for(held: Sequence[str], keys: Mapping[str, int], noop: int) -> int:
 def noop_action(meanings: Sequence[str]) -> int:
     """The action that does nothing: the one called NOOP, else action 0."""
     return list(meanings).index("NOOP") if "NOOP" in meanings else 0
-
-
-def command_for(key: str, keys: Mapping[str, int]) -> str | None:
-    """The player's command on `key`, or None if it has none or the world uses that key."""
-    used = {name for chord in keys for name in chord.split("+")}
-    return None if key in used else COMMANDS.get(key)
-
-
-def help_line(keys: Iterable[str]) -> str:
-    """One line that names every key, e.g. `up w down s space: play  P pause ...`."""
-    single = [key for key in keys if "+" not in key]
-    return "  ".join(filter(None, [" ".join(single) + ": play" if single else "", COMMAND_HELP]))
 
 
 def gymnasium_keys(keys: Mapping[str, int], noop: int) -> dict[tuple[int, ...], int]:

@@ -50,8 +50,8 @@ class LearnedWorld:
         """
         if render_mode not in (None, *self.metadata["render_modes"]):
             raise ValueError(f"render_mode must be None or one of {self.metadata['render_modes']}, got {render_mode!r}")
-        if passes is not None and (not _is_integer(passes) or passes < 1):
-            raise ValueError(f"passes must be None or an integer of at least 1, got {passes!r}")
+        if passes is not None:
+            self._check_passes(passes)
         max_episode_steps = None if max_episode_steps == -1 else max_episode_steps  # as `gymnasium.make` says it
         if max_episode_steps is not None and (not _is_integer(max_episode_steps) or max_episode_steps < 1):
             raise ValueError(f"max_episode_steps must be None, or -1, for no limit, or an integer of at least 1, got "
@@ -65,7 +65,13 @@ class LearnedWorld:
         self.world, self.max_episode_steps, self.render_mode = opened, max_episode_steps, render_mode
         self._equip(EngineConfig.of(engine), queue)
         self.metadata = {**self.metadata, "render_fps": round(opened.fps)}
-        self._place = folder.name if folder.parent == WORLDS else str(folder.resolve())
+        self.place = folder.name if folder.parent == WORLDS else str(folder.resolve())
+        """what finds this world again: a shipped one's name, or its folder"""
+
+    @staticmethod
+    def _check_passes(passes: Any) -> None:
+        if not _is_integer(passes) or passes < 1:
+            raise ValueError(f"passes must be None or an integer of at least 1, got {passes!r}")
 
     def _equip(self, config: EngineConfig, queue: str, policy: "Callable[[Tensor], Tensor] | None" = None) -> None:
         """Make the engine and the queue, which no two environments share."""
@@ -144,6 +150,24 @@ class LearnedWorld:
         """Network calls per frame, the one that commits it not counted."""
         return self.world.sampler.steps
 
+    def set_passes(self, passes: int) -> None:
+        """Draw what comes with so many network calls per frame, in the middle of an episode too.
+
+        Fewer are faster and worse. Recordings that note them as `controls` are replayed with them.
+
+        Raises:
+            ValueError: if `passes` is no integer of at least 1, or the engine's plan cannot be stepped with so many.
+        """
+        self._steps.require_empty("set_passes")
+        self._check_passes(passes)
+        if passes == self.passes:
+            return
+        world = self.world.with_sampler(int(passes))
+        self._engine.redraw(world)
+        self.world = world
+        if self._engine.begun:
+            self._look_ahead()
+
     def run_card(self) -> dict[str, Any]:
         """What equal bytes depend on besides seed and actions: device, number format, passes, threads, torch."""
         return {
@@ -157,7 +181,7 @@ class LearnedWorld:
     def recording_card(self) -> dict[str, Any]:
         """What a recording notes of this world, enough to make it again and to see whether it is the same."""
         dtype = "bf16" if self.world.dtype == torch.bfloat16 else "fp32"
-        kwargs = {"world": self._place, "device": str(self.world.device), "dtype": dtype, "passes": self.passes}
+        kwargs = {"world": self.place, "device": str(self.world.device), "dtype": dtype, "passes": self.passes}
         drawing = self._engine.config.drawing()
         if drawing:
             kwargs["engine"] = drawing

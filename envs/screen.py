@@ -1,11 +1,9 @@
 """What the player needs of a screen; a window and a film both have it."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
+from .scene import Scene
 
 
 @dataclass(frozen=True)
@@ -29,8 +27,11 @@ class Screen(Protocol):
     def poll(self) -> Inputs:
         """What happened since the last call."""
 
-    def show(self, frame: NDArray[np.uint8], lines: Sequence[str]) -> None:
-        """Show `frame`, uint8 [H, W, 3], with up to three lines of text."""
+    def show(self, scene: Scene) -> None:
+        """Show a scene."""
+
+    def fullscreen(self) -> None:
+        """Fill the whole display, or be a window again."""
 
     def tick(self, fps: float) -> None:
         """Wait until it is time for the next frame."""

@@ -1,17 +1,18 @@
 """Ways to play: a person in a window, a script into a film."""
 
-from contextlib import AbstractContextManager, closing, nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from recorders import Behaviour, HeldRandom, behaviour_for
-
+from .bindings import Bindings, bindings_for
 from .film import Film
-from .keymap import action_for, noop_action
-from .player import Choose, Player, PlayReport
-from .screen import Inputs
+from .game import Game
+from .keymap import noop_action
+from .picker import pick, worlds_here
+from .pilot import Pilot, agent, person, script
+from .player import Player, PlayReport
+from .slots import Slots
+from .stage import Stage
 from .tape import RecordingTape
 from .world_env import WorldEnv
 
@@ -26,22 +27,25 @@ def display_problem() -> str | None:
     return display_problem()
 
 
-def keyboard(env: WorldEnv) -> Choose:
-    """Chooses what the held keys ask for, by the keys of the world's card."""
-    keys, noop = env.world.card["actions"]["keys"], noop_action(env.world.action_meanings)
-    return lambda frame, inputs: action_for(inputs.held, keys, noop)
+def choose_world() -> str | None:
+    """A person chooses among the shipped worlds and those trained here, if there are several; None if they quit."""
+    from .window import Window  # pygame is loaded only by those who play
+
+    choices = worlds_here()
+    if len(choices) == 1:
+        return choices[0].place
+    with closing(Window(choices[0].picture.shape if choices else (104, 80, 3))) as window:
+        return pick(window, choices)
 
 
-def script(env: WorldEnv, seed: int) -> Choose:
-    """Chooses as the game's scripted player, or random held actions where there is none."""
-    behaviour = _behaviour(env)
-    rng = np.random.default_rng(seed)
-    behaviour.reset(rng)
+def keys_of(env: WorldEnv, own: Mapping[str, str] | None = None) -> Bindings:
+    """The keys of the world's card, the player's, and one's own.
 
-    def choose(frame: NDArray[np.uint8], inputs: Inputs) -> int:
-        return behaviour.act(frame, rng)
-
-    return choose
+    Raises:
+        ValueError: if a key of one's own is bound to nothing that there is.
+    """
+    meanings = env.world.action_meanings
+    return bindings_for(env.world.card["actions"]["keys"], meanings, noop_action(meanings), own)
 
 
 def play_in_window(
@@ -51,25 +55,37 @@ def play_in_window(
     scale: int | None = None,
     seed: int = 0,
     record: str | Path | None = None,
+    recordings: str | Path = "recordings",
+    saves: str | Path = "saves",
+    keys: Mapping[str, str] | None = None,
+    player: str | None = None,
 ) -> PlayReport:
-    """A person plays until Esc, Q or the window's cross.
+    """A person plays until Esc, Q or the window's cross. F1 lists what else keys do.
 
     Args:
         env: the world.
         fps: steps per second; the world's own when None.
         scale: window pixels per frame pixel; what suits the frames when None.
         seed: episode i is reset with seed + i.
-        record: where to record, if at all; earlier recordings of this world may be there.
+        record: where to record from the beginning on, if at all; earlier recordings of this world may be there.
+        recordings: folder in which what is recorded later on lies by the world's name.
+        saves: folder in which saved games lie by the world's name.
+        keys: keys to actions and commands of one's own, see `envs.bindings`.
+        player: an agent to hand over to, `module:function`.
 
     Raises:
-        ValueError: if fps or scale is not above 0, or `record` is a file.
+        ValueError: if fps or scale is not above 0, `record` is a file, or keys or agent make no sense.
     """
     from .window import Window  # pygame is loaded only by those who play
 
     fps, scale = _checked(env, fps, scale)
-    window = Window(env.world.observation_shape, scale, title=f"Foreframe {env.name}")
-    with closing(window), _tape(env, record, "person") as tape:
-        return Player(env, window, keyboard(env), fps=fps, seed=seed, tape=tape, live=True).run()
+    bindings = keys_of(env, keys)
+    pilots = [person(bindings), script(env, seed), *([agent(player)] if player else [])]
+    game = _game(env, pilots, record or Path(recordings) / env.name)
+    game.recording = record is not None
+    slots = Slots(Path(saves) / env.name, env)
+    with closing(Window(env.world.observation_shape, scale, title=f"Foreframe {env.name}")) as window, closing(game):
+        return Player(game, window, pilots, bindings, fps=fps, seed=seed, slots=slots, live=True).run()
 
 
 def play_scripted(
@@ -100,22 +116,18 @@ def play_scripted(
     if steps < 1:
         raise ValueError(f"steps must be at least 1, got {steps}")
     screen = Film(env.world.observation_shape, scale or max(1, round(FILM_COLUMNS / env.world.observation_shape[1])))
-    with closing(screen), _tape(env, record, "script") as tape:
-        player = Player(env, screen, script(env, seed), fps=fps, seed=seed, tape=tape, restart=True)
-        report = player.run(steps)
+    pilots = [script(env, seed)]
+    game = _game(env, pilots, record)
+    game.recording = True
+    with closing(screen), closing(game):
+        report = Player(game, screen, pilots, keys_of(env), fps=fps, seed=seed, restart=True).run(steps)
         film.parent.mkdir(parents=True, exist_ok=True)
         screen.write(film, fps)
     return report
 
 
-def _behaviour(env: WorldEnv) -> Behaviour:
-    """The game's scripted player where it reads the world's pictures and actions, else held random actions."""
-    mixture = behaviour_for(env.world.card["game"]["id"], env.world.action_meanings, env.world.observation_shape)
-    return mixture.part("scripted") if "scripted" in mixture.names else HeldRandom(env.world.num_actions)
-
-
-def _tape(env: WorldEnv, record: str | Path | None, actor: str) -> AbstractContextManager[RecordingTape | None]:
-    return closing(RecordingTape(record, env, actor)) if record else nullcontext()
+def _game(env: WorldEnv, pilots: Sequence[Pilot], record: str | Path) -> Game:
+    return Game(Stage(env), lambda: RecordingTape(record, env, [pilot.name for pilot in pilots]))
 
 
 def _checked(env: WorldEnv, fps: float | None, scale: int | None) -> tuple[float, int | None]:

@@ -1,14 +1,14 @@
 """Records what is played in a learned world, with what it takes to draw it again."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from recorders import Extra, ZarrRecorder
 
-from .player import PlayedStep
+from .timeline import Branch, Frame, Moment
 from .world_env import WorldEnv
 
 
@@ -16,44 +16,62 @@ class RecordingTape:
     """Writes episodes of a world into one segment of a recording.
 
     The recording carries the world, its hash and what the network was run with; every episode its seed and context
-    clip; every step who acted, how long it took, and how long after the keys had been read it could be seen.
+    clip, and which episode it left at which step, if it is a branch; every step who acted, with how many passes it was
+    drawn, how long it took, and how long after the keys had been read it could be seen.
 
     Args:
         path: the recording's folder; it may hold earlier recordings of the same world.
         env: the world that is played.
-        actor: who plays, e.g. "person".
+        actors: who may play, e.g. `["person", "script"]`; steps name them by their place.
 
     Raises:
         RecordingError: if `path` is a file.
     """
 
-    def __init__(self, path: str | Path, env: WorldEnv, actor: str) -> None:
-        self._env = env
+    def __init__(self, path: str | Path, env: WorldEnv, actors: Sequence[str]) -> None:
+        self._id = ""
         self._recorder = ZarrRecorder(
             path,
             env.observation_space,
             env.action_space,
             extras={
                 "actor": Extra("uint8", description="place in `behaviours` of who acted"),
+                "passes": Extra("uint8", description="network calls that the next observation was drawn with"),
                 "latency_ms": Extra("float32", unit="ms", description="how long the world took for the step"),
                 "input_ms": Extra("float32", unit="ms", description="from reading the keys to showing the frame"),
             },
-            meta={**env.recording_card(), "behaviours": [actor]},
+            meta={**env.recording_card(), "behaviours": list(actors), "controls": {"passes": "set_passes"}},
         )
 
-    def begin(self, seed: int, info: dict[str, Any]) -> None:
-        """An episode begins; `info` is what `reset` said."""
-        self._recorder.begin(seed=seed, **self._env.recording_start(info))
+    def begin(self, branch: Branch) -> None:
+        """An episode begins, with the moments that the branch has already."""
+        note: dict[str, Any] = {"branch_of": branch.recorded} if branch.recorded else {}
+        self._id = self._recorder.begin(**branch.start, **note)
+        for step, moment in enumerate(branch.moments):
+            self.add(branch.picture(step), moment)
+        branch.recorded = {"episode": self._id, "step": len(branch)}
 
-    def add(self, step: PlayedStep, input_ms: float) -> None:
-        """A step was played, and its outcome was on the screen so many milliseconds after the keys had been read."""
-        self._recorder.add(step.frame, step.action, step.reward, step.terminated, False, actor=0,
-                           latency_ms=step.latency_ms, input_ms=input_ms)  # fmt: skip
+    def add(self, before: Frame, moment: Moment) -> None:
+        """A step was made from the picture `before`."""
+        self._recorder.add(before, moment.action, moment.reward, moment.terminated, False, actor=moment.actor,
+                           passes=min(moment.passes, 255), latency_ms=moment.latency_ms, input_ms=moment.input_ms)
 
-    def end(self, frame: NDArray[np.uint8]) -> None:
-        """The episode is over; `frame` is its last one."""
-        self._recorder.end(frame, wait=False)
+    def end(self, branch: Branch, **notes: Any) -> None:
+        """The episode that `begin` began is over, or left; its last picture is the branch's."""
+        branch.recorded = {"episode": self._id, "step": len(branch)}
+        self._recorder.end(branch.picture(len(branch)), wait=False, **_latencies(branch), **notes)
 
     def close(self) -> None:
         """Write what is left."""
         self._recorder.close()
+
+
+def _latencies(branch: Branch) -> dict[str, Any]:
+    """Median and 99th percentile of what steps took and of keys to picture, in milliseconds."""
+    found = {}
+    for name in ("latency_ms", "input_ms"):
+        values = [getattr(moment, name) for moment in branch.moments]
+        if values:
+            p50, p99 = np.percentile(values, [50, 99])
+            found[name] = {"p50": round(float(p50), 2), "p99": round(float(p99), 2)}
+    return found

@@ -3,17 +3,20 @@
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 
 os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
 
 import numpy as np
 import pygame
-from numpy.typing import NDArray
 
 from .canvas import BACKGROUND, Canvas
+from .gamepad import Gamepads
+from .scene import Scene
 from .screen import Inputs
 
 _SILENT_DRIVERS = ("dummy", "offscreen")
+_NOTHING = np.zeros((0, 0, 3), np.uint8)
 
 
 def display_problem() -> str | None:
@@ -46,13 +49,13 @@ class Window:
 
     def __init__(self, frame_shape: Sequence[int], scale: int | None = None, title: str = "Foreframe") -> None:
         pygame.display.init()
-        self._shape = tuple(frame_shape)
-        self._canvas = Canvas(self._shape, scale or max(1, 640 // int(frame_shape[0])))
+        self._canvas = Canvas(frame_shape, scale or max(1, 640 // int(frame_shape[0])))
         self._surface = pygame.display.set_mode(self._canvas.size, pygame.RESIZABLE)
         pygame.display.set_caption(title)
         self._clock = pygame.time.Clock()
         self._held: list[str] = []
-        self._shown: tuple[Canvas, bytes, tuple[str, ...]] | None = None
+        self._pads = Gamepads()
+        self._shown: tuple[Canvas, bytes, Scene] | None = None
 
     @property
     def scale(self) -> int:
@@ -66,30 +69,35 @@ class Window:
         for event in pygame.event.get():
             if event.type == pygame.QUIT:
                 closed = True
-            elif event.type == pygame.KEYDOWN:
-                pressed.append(pygame.key.name(event.key))
-                self._held.append(pressed[-1])
-            elif event.type == pygame.KEYUP:
-                self._held = [key for key in self._held if key != pygame.key.name(event.key)]
             elif event.type == pygame.WINDOWFOCUSLOST:
                 self._held.clear()
             elif event.type == pygame.VIDEOEXPOSE:
                 self._shown = None  # what lay over the window has taken the picture with it
             elif event.type == pygame.VIDEORESIZE:
-                self._fit(event.w, event.h)
+                self._fit(self._canvas.shape)
+            for key, down in self._keys(event):
+                self._held = [held for held in self._held if held != key] + [key] * down
+                pressed += [key] * down
         return Inputs(tuple(dict.fromkeys([*self._held, *pressed])), tuple(pressed), closed)
 
-    def show(self, frame: NDArray[np.uint8], lines: Sequence[str]) -> None:
-        """Draw `frame`, uint8 [H, W, 3], with text below it. What is on the screen already is not drawn again."""
-        shown = (self._canvas, frame.tobytes(), tuple(lines))
+    def show(self, scene: Scene) -> None:
+        """Draw a scene. What is on the screen already is not drawn again."""
+        if scene.frame.shape[:2] != self._canvas.shape:
+            self._grow(scene.frame.shape)
+        shown = (self._canvas, scene.frame.tobytes(), replace(scene, frame=_NOTHING))
         if shown == self._shown:
             return
         self._shown = shown
-        picture = self._canvas.draw(frame, lines)
+        picture = self._canvas.draw(scene)
         image = pygame.image.frombuffer(picture.tobytes(), self._canvas.size, "RGB")
         self._surface.fill(BACKGROUND)
         self._surface.blit(image, image.get_rect(center=self._surface.get_rect().center))
         pygame.display.flip()
+
+    def fullscreen(self) -> None:
+        """Fill the whole display, or be a window again."""
+        pygame.display.toggle_fullscreen()
+        self._fit(self._canvas.shape)
 
     def tick(self, fps: float) -> None:
         """Wait until 1/fps seconds have gone since the last call."""
@@ -99,13 +107,30 @@ class Window:
         """Close the window."""
         pygame.display.quit()
 
-    def _fit(self, width: int, height: int) -> None:
-        """Take the largest whole scale whose picture fits into width x height."""
-        scale = 1
+    def _keys(self, event: pygame.event.Event) -> list[tuple[str, bool]]:
+        """Keys that an event says went down or up, those of gamepads too."""
+        if event.type in (pygame.KEYDOWN, pygame.KEYUP):
+            return [(pygame.key.name(event.key), event.type == pygame.KEYDOWN)]
+        return self._pads.keys(event)
+
+    def _grow(self, frame_shape: Sequence[int]) -> None:
+        """Pictures of another size: the window takes it, as far as the display has room."""
+        if not pygame.display.is_fullscreen():
+            room = pygame.display.get_desktop_sizes()[0]
+            wanted = Canvas(frame_shape, self._canvas.scale).size
+            size = (min(wanted[0], room[0]), max(self._surface.get_height(), min(wanted[1], room[1])))
+            self._surface = pygame.display.set_mode(size, pygame.RESIZABLE)
+        self._fit(frame_shape)
+
+    def _fit(self, frame_shape: Sequence[int]) -> None:
+        """Take the largest whole scale whose picture fits into the window; a wide one may have a scale of 1."""
+        self._surface = pygame.display.get_surface() or self._surface
+        width, height = self._surface.get_size()
+        canvas = Canvas(frame_shape, 1)
         while True:
-            larger = Canvas(self._shape, scale + 1)
+            larger = Canvas(frame_shape, canvas.scale + 1)
             if larger.size[0] > width or larger.size[1] > height:
                 break
-            scale += 1
-        self._canvas = Canvas(self._shape, scale)
-        self._surface = pygame.display.get_surface() or self._surface
+            canvas = larger
+        self._canvas = canvas
+        self._shown = None

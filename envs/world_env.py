@@ -15,6 +15,7 @@ from world_model import EngineConfig, WorldState
 
 from .generators import generator_of, note_generator
 from .learned_world import LearnedWorld
+from .scene import Scene
 from .starts import Start, check_going, checked_start, noise_seed
 
 if TYPE_CHECKING:
@@ -295,5 +296,5 @@ class WorldEnv(LearnedWorld, gymnasium.Env[NDArray[Any], np.int64], EzPickle):
 
             self._window = Window(self.world.observation_shape, title=self.name)
         self._window.poll()
-        self._window.show(self._picture(0), [])
+        self._window.show(Scene(self._picture(0)))
         self._window.tick(self.metadata["render_fps"])

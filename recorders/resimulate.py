@@ -128,6 +128,7 @@ def _walk_in(recording: Recording, episode: Episode, env: gymnasium.Env[Any, Any
         env.reset(seed=earlier.seed, options=earlier.options())
         for clip in _pieces(recording, earlier):
             for t in range(len(clip)):
+                _set_controls(recording, clip, t, env)
                 env.step(_action(recording, clip, t))
     observation, _ = env.reset(seed=episode.seed, options=episode.options())
     recorded = value_at(recording.observation_space, recording.read(episode, 0, 0).observations, 0)
@@ -136,6 +137,7 @@ def _walk_in(recording: Recording, episode: Episode, env: gymnasium.Env[Any, Any
 
 def _step(recording: Recording, clip: Clip, t: int, env: gymnasium.Env[Any, Any]) -> Difference | None:
     """Take step t of a clip and compare what it brings."""
+    _set_controls(recording, clip, t, env)
     observation, reward, terminated, truncated, _ = env.step(_action(recording, clip, t))
     recorded = value_at(recording.observation_space, clip.observations, t + 1)
     number = clip.start + t
@@ -150,6 +152,20 @@ def _step(recording: Recording, clip: Clip, t: int, env: gymnasium.Env[Any, Any]
         if was != found:
             return Difference(number, what, was, found)
     return None
+
+
+def _set_controls(recording: Recording, clip: Clip, t: int, env: gymnasium.Env[Any, Any]) -> None:
+    """Before step t, give the environment what the recording's `controls` say: extra of the step -> `set_...` method.
+
+    Raises:
+        RecordingError: if a control is no such method, or the environment has none of that name.
+    """
+    for name, method in recording.meta.get("controls", {}).items():
+        setter = getattr(env.unwrapped, method, None) if str(method).startswith("set_") else None
+        if name not in clip.extras or not callable(setter):
+            raise RecordingError(f"the recording is controlled by {name!r} through {method!r}, which needs an extra of "
+                                 f"that name and a method set_... of {env.unwrapped}: it cannot be replayed there")
+        setter(clip.extras[name][t].item())
 
 
 def _same(recording: Recording, recorded: Any, found: Any) -> bool:

@@ -2,9 +2,12 @@ import numpy as np
 import pytest
 
 from envs import WorldEnv
+from envs.game import Game
+from envs.pilot import Pilot, person
 from envs.player import Player
 from envs.screen import Inputs
-from envs.sessions import keyboard
+from envs.sessions import keys_of
+from envs.stage import Stage
 
 
 class ScriptedScreen:
@@ -12,14 +15,18 @@ class ScriptedScreen:
 
     def __init__(self, *inputs):
         self.inputs = list(inputs)
-        self.frames, self.lines = [], []
+        self.frames, self.lines, self.scenes, self.full = [], [], [], False
 
     def poll(self):
         return self.inputs.pop(0) if self.inputs else Inputs(closed=True)
 
-    def show(self, frame, lines):
-        self.frames.append(frame.copy())
-        self.lines.append(list(lines))
+    def show(self, scene):
+        self.frames.append(scene.frame.copy())
+        self.lines.append(list(scene.lines))
+        self.scenes.append(scene)
+
+    def fullscreen(self):
+        self.full = not self.full
 
     def tick(self, fps):
         pass
@@ -32,13 +39,13 @@ class Tape:
     def __init__(self):
         self.events = []
 
-    def begin(self, seed, info):
-        self.events.append(("begin", seed))
+    def begin(self, branch):
+        self.events += [("begin", branch.seed), *(("add", moment.action) for moment in branch.moments)]
 
-    def add(self, step, input_ms):
-        self.events.append(("add", step.action))
+    def add(self, before, moment):
+        self.events.append(("add", moment.action))
 
-    def end(self, frame):
+    def end(self, branch):
         self.events.append(("end",))
 
 
@@ -47,9 +54,11 @@ def env(tiny_world):
     return WorldEnv(str(tiny_world))
 
 
-def run(env, *inputs, **kwargs):
-    screen = ScriptedScreen(*inputs)
-    player = Player(env, screen, keyboard(env), fps=15, **kwargs)
+def run(env, *inputs, tape=None, pilots=None, **kwargs):
+    screen, bindings = ScriptedScreen(*inputs), keys_of(env)
+    game = Game(Stage(env), tape and (lambda: tape))
+    game.recording = tape is not None
+    player = Player(game, screen, pilots or [person(bindings)], bindings, fps=15, **kwargs)
     return screen, player.run(), player
 
 
@@ -101,12 +110,13 @@ def test_after_the_end_the_player_waits_for_r(ending_world):
     screen, report, player = run(WorldEnv(str(ending_world)), Inputs(), Inputs(), Inputs(), key("r"))
     assert len(report.latencies_ms) == 2
     assert "game over" in screen.lines[1][1]
-    assert player.hud.frames == 1
+    assert player.hud.step == 1
 
 
 def test_a_script_goes_on_after_the_end(ending_world):
-    screen = ScriptedScreen(*[Inputs()] * 9)
-    report = Player(WorldEnv(str(ending_world)), screen, lambda *_: 0, fps=15, restart=True).run(steps=5)
+    env, screen = WorldEnv(str(ending_world)), ScriptedScreen(*[Inputs()] * 9)
+    pilots = [Pilot("script", lambda *_: 0)]
+    report = Player(Game(Stage(env)), screen, pilots, keys_of(env), fps=15, restart=True).run(steps=5)
     assert len(report.latencies_ms) == 5
     assert len(report.scores) == 5
     assert not report.quit
@@ -114,8 +124,9 @@ def test_a_script_goes_on_after_the_end(ending_world):
 
 def test_the_hud_shows_latency_reward_score_and_keys(env):
     screen, report, _ = run(env, Inputs(), Inputs())
-    speed, game, keys = screen.lines[-1]
-    assert f"step {report.latencies_ms[-1]:.1f} ms" in speed
+    speed, game, _, keys = screen.lines[-1]
+    assert f"step p50 {np.median(report.latencies_ms[:-1]):.1f} p99" in speed
+    assert "keys to picture p50" in speed
     assert "of 15 fps" in speed
     assert "reward" in game
     assert "score" in game

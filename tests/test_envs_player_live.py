@@ -10,9 +10,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from envs import WorldEnv
+from envs.game import Game
 from envs.keymap import action_for
+from envs.pilot import Pilot
 from envs.player import REFRESH, Player
 from envs.screen import Inputs
+from envs.sessions import keys_of
+from envs.stage import Stage
 
 KEYS = {"up": 1, "down": 2, "space": 3, "up+space": 4}
 
@@ -54,10 +58,10 @@ class TimedScreen:
         self.polls.append(time.perf_counter())
         return self.looks.pop(0) if self.looks else Inputs(closed=True)
 
-    def show(self, frame, lines):
+    def show(self, scene):
         self.shown.append(time.perf_counter())
-        self.frames.append(frame.copy())
-        self.lines.append(list(lines))
+        self.frames.append(scene.frame.copy())
+        self.lines.append(list(scene.lines))
 
     def tick(self, fps):
         time.sleep(1 / fps)
@@ -72,18 +76,20 @@ class Tape:
     def __init__(self):
         self.episodes = []
 
-    def begin(self, seed, info):
+    def begin(self, branch):
         assert all(episode.last is not None for episode in self.episodes)
-        self.episodes.append(SimpleNamespace(seed=seed, steps=[], input_ms=[], added=[], last=None))
+        self.episodes.append(SimpleNamespace(seed=branch.seed, steps=[], input_ms=[], added=[], last=None))
+        for step, moment in enumerate(branch.moments):
+            self.add(branch.picture(step), moment)
 
-    def add(self, step, input_ms):
+    def add(self, before, moment):
         assert self.episodes[-1].last is None
-        self.episodes[-1].steps.append(step)
-        self.episodes[-1].input_ms.append(input_ms)
+        self.episodes[-1].steps.append(SimpleNamespace(frame=before, **vars(moment)))
+        self.episodes[-1].input_ms.append(moment.input_ms)
         self.episodes[-1].added.append(time.perf_counter())
 
-    def end(self, frame):
-        self.episodes[-1].last = frame
+    def end(self, branch):
+        self.episodes[-1].last = branch.picture(len(branch))
 
     @property
     def actions(self):
@@ -104,8 +110,14 @@ def by_keys(frame, inputs):
 
 def play(env, looks, fps=30.0, steps=None, choose=by_keys):
     screen, tape = TimedScreen(looks), Tape()
-    player = Player(env, screen, choose, fps=fps, tape=tape, live=True)
+    player = player_of(env, screen, choose, tape, fps=fps, live=True)
     return SimpleNamespace(screen=screen, tape=tape, player=player, report=player.run(steps))
+
+
+def player_of(env, screen, choose, tape=None, **kwargs):
+    game = Game(Stage(env), lambda: tape)
+    game.recording = tape is not None
+    return Player(game, screen, [Pilot("person", choose)], keys_of(env), **kwargs)
 
 
 def assert_reproduced(tape, folder):
@@ -169,7 +181,7 @@ def test_a_world_in_time_makes_a_step_whenever_one_is_due(small_world, monkeypat
     env, screen, times = Slowed(small_world), TimedScreen(looks(60)), [100.0]
     made_at = []
     monkeypatch.setattr("envs.player.time", SimpleNamespace(perf_counter=lambda: times[-1]))
-    player = Player(env, screen, by_keys, fps=fps, live=True)
+    player = player_of(env, screen, by_keys, fps=fps, live=True)
 
     def tick(looks_per_second):
         while len(player._queue) and not player._queue.ready:
@@ -347,7 +359,7 @@ def test_a_script_does_the_same_however_long_steps_take(small_world):
         env.seconds = seconds
         screen = TimedScreen(looks(1000))
         screen.tick = lambda fps: None
-        player = Player(env, screen, lambda frame, inputs, rng=rng: int(rng.integers(6)), fps=15, tape=tape)
+        player = player_of(env, screen, lambda frame, inputs, rng=rng: int(rng.integers(6)), tape, fps=15)
         assert player.run(steps=25).replaced == 0
         assert len(screen.polls) == 25
         tapes.append(tape)

@@ -113,6 +113,21 @@ class Engine:
             self._static.cache.keep_place()
         self.state.put(rows, state)
 
+    def redraw(self, world: World) -> None:
+        """Go on with the same network drawn otherwise, from the next frame on: `world.with_sampler(...)`.
+
+        Raises:
+            ValueError: if the plan cannot be stepped with that sampler. Nothing is changed.
+        """
+        stagger = self._plan.passes_behind(world.sampler.steps)
+        self.forget()
+        self.world, self._stagger, self._static = world, stagger, None
+        self._guesser.world = world
+        if self._look is not None:
+            self._look.redraw(Drawer(world))
+        if self._state is not None:
+            self._take_off(self._state)
+
     def forget(self) -> None:
         """Drop all guesses, before the state is changed by somebody else."""
         if self._look is not None:

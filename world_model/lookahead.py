@@ -66,6 +66,10 @@ class LookAhead:
         self._start_afresh()
         _alive.add(self)
 
+    def redraw(self, draw: Draw) -> None:
+        """From now on guesses are drawn by `draw`; comes after `stop`."""
+        self._draw = draw
+
     def begin(self, state: WorldState) -> None:
         """Guess what comes after `state`, which must not be stepped before `take` or `stop`."""
         self._survive_fork()

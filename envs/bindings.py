@@ -1,0 +1,126 @@
+"""What every key, and every button of a gamepad, does in the player."""
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from .keymap import action_for
+
+COMMANDS = {
+    "p": "pause", "n": "step", "r": "reset", "backspace": "rewind", "\\": "forward", "tab": "branch",
+    "f5": "save", "f9": "load", "f6": "slot", "t": "pilot", "o": "record", "c": "view", "-": "slower", "=": "faster",
+    ",": "fewer", ".": "more", "f11": "fullscreen", "f1": "help", "h": "help", "escape": "quit", "q": "quit",
+}  # fmt: skip
+"""keys of the player itself; a key that the world uses keeps the world's meaning"""
+
+MEANINGS = {
+    "pause": "pause, and go on", "step": "one step, while paused", "reset": "a new episode",
+    "rewind": "hold to go back in time; let go to go on from there",
+    "forward": "hold to go forward again, while paused",
+    "branch": "next branch", "save": "save into the slot", "load": "load the slot", "slot": "next slot",
+    "pilot": "hand over to a script or an agent, and take back", "record": "record, from the episode's beginning on",
+    "view": "the dream, the real game, both side by side", "slower": "fewer steps per second",
+    "faster": "more steps per second", "fewer": "fewer passes per frame: faster, worse",
+    "more": "more passes per frame",
+    "fullscreen": "full screen", "help": "this list", "quit": "quit",
+}  # fmt: skip
+"""what a command does, in the order of the help"""
+
+SHOWN = ("pause", "rewind", "branch", "pilot", "record", "help", "quit")
+"""commands that the line below the picture names"""
+
+PAD = {"pad up": "up", "pad down": "down", "pad left": "left", "pad right": "right", "pad 0": "space",
+       "pad 1": "backspace", "pad 2": "o", "pad 3": "t", "pad 4": "tab", "pad 5": "c", "pad 6": "r",
+       "pad 7": "p"}  # fmt: skip
+"""gamepad to the key that it stands for: directions, then buttons by number (A, B, X, Y, shoulders, back, start)"""
+
+NOTHING = "nothing"
+"""what a key is bound to that should do nothing"""
+
+
+@dataclass(frozen=True)
+class Bindings:
+    """Keys to what they do.
+
+    Attributes:
+        actions: key names, or chords joined by `+`, to the world's action ids.
+        commands: key names to the player's commands.
+        noop: the action when no key asks for one.
+    """
+
+    actions: Mapping[str, int]
+    commands: Mapping[str, str]
+    noop: int
+
+    def action(self, held: Sequence[str]) -> int:
+        """The action that the held keys ask for: that of the longest chord, among equals the one pressed last."""
+        return action_for([self._key(name) for name in held], self.actions, self.noop)
+
+    def command(self, key: str) -> str | None:
+        """The player's command on a key."""
+        return self.commands.get(self._key(key))
+
+    def holds(self, held: Iterable[str], command: str) -> bool:
+        """Whether a key of this command is down."""
+        return any(self.command(key) == command for key in held)
+
+    def key_of(self, command: str) -> str:
+        """The first key of a command, as it is written on keyboards; empty if it has none."""
+        return next((key.capitalize() for key, found in self.commands.items() if found == command), "")
+
+    def line(self) -> str:
+        """One line that names the keys that matter most."""
+        single = [key for key in self.actions if "+" not in key and not key.startswith("pad ")]
+        known = [f"{self.key_of(name)} {name}" for name in SHOWN if self.key_of(name)]
+        return "  ".join(filter(None, [" ".join(single) + ": play" if single else "", *known]))
+
+    def page(self, meanings: Sequence[str]) -> list[str]:
+        """All keys, a line each; `meanings` names the world's actions."""
+        playing = [f"{chord}: {meanings[action].lower()}" for chord, action in self.actions.items()]
+        rest = []
+        for command, meaning in MEANINGS.items():
+            keys = [key.capitalize() for key, found in self.commands.items() if found == command]
+            if keys:
+                rest.append(f"{', '.join(keys)}: {meaning}")
+        return playing + rest
+
+    def _key(self, name: str) -> str:
+        bound = name in self.commands or name in self.actions
+        return name if bound else PAD.get(name, name)
+
+
+def bindings_for(keys: Mapping[str, int], meanings: Sequence[str], noop: int,
+                 own: Mapping[str, str] | None = None) -> Bindings:  # fmt: skip
+    """The keys of a world's card, the player's, and one's own on top of them.
+
+    Args:
+        keys: key names or chords to actions, as the card has them.
+        meanings: names of the actions in the order of their ids.
+        noop: the action when no key asks for one.
+        own: key names or chords to the name of an action, of a command, or "nothing"; what such a key did before is
+            forgotten.
+
+    Raises:
+        ValueError: if something is bound to what is neither; the message lists what there is.
+    """
+    actions, commands = dict(keys), dict(COMMANDS)
+    names = {name.casefold(): id for id, name in enumerate(meanings)}
+    for key, wanted in (own or {}).items():
+        actions.pop(key, None)
+        commands.pop(key, None)
+        if wanted.casefold() in names:
+            actions[key] = names[wanted.casefold()]
+        elif wanted in MEANINGS and "+" not in key:
+            commands[key] = wanted
+        elif wanted != NOTHING:
+            raise ValueError(_unknown(key, wanted, meanings))
+    used = {name for chord in actions for name in chord.split("+")}
+    return Bindings(actions, {key: name for key, name in commands.items() if key not in used}, noop)
+
+
+def _unknown(key: str, wanted: str, meanings: Sequence[str]) -> str:
+    known = [*(name.lower() for name in meanings), *MEANINGS, NOTHING]
+    near = difflib.get_close_matches(wanted.casefold(), known, 1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    chord = "a chord can only be bound to an action; " if "+" in key and wanted in MEANINGS else ""
+    return f"key {key!r} is bound to {wanted!r}, which nothing here is called: {chord}{hint}expected one of {known}"

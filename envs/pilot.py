@@ -1,0 +1,73 @@
+"""Who decides the actions: a person, a script, an agent."""
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recorders import Behaviour, HeldRandom, behaviour_for
+
+from .bindings import Bindings
+from .screen import Inputs
+from .world_env import WorldEnv
+
+Choose = Callable[[NDArray[np.uint8], Inputs], int]
+"""(last frame, what the person did) -> action"""
+
+
+def nothing() -> None:
+    """Nothing to forget."""
+
+
+@dataclass(frozen=True)
+class Pilot:
+    """Somebody who plays.
+
+    Attributes:
+        name: as recordings call them.
+        choose: decides the action of a step.
+        begin: called where what was seen before does not lead on to what comes: forget it.
+    """
+
+    name: str
+    choose: Choose
+    begin: Callable[[], None] = nothing
+
+
+def person(bindings: Bindings) -> Pilot:
+    """Chooses what the held keys ask for."""
+    return Pilot("person", lambda frame, inputs: bindings.action(inputs.held))
+
+
+def script(env: WorldEnv, seed: int) -> Pilot:
+    """The game's scripted player, or random held actions where there is none."""
+    behaviour = _behaviour(env)
+    rng = np.random.default_rng(seed)
+    behaviour.reset(rng)
+    return Pilot("script", lambda frame, inputs: behaviour.act(frame, rng), lambda: behaviour.reset(rng))
+
+
+def agent(where: str) -> Pilot:
+    """An agent of one's own: `module:function`, which takes uint8 [H, W, 3] and returns an action.
+
+    Raises:
+        ValueError: if there is no such module or function.
+    """
+    module, _, name = where.partition(":")
+    try:
+        policy = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"agent={where} cannot be found ({error}): expected module:function, the function from a "
+                         f"picture, uint8 [H, W, 3], to an action") from None
+    if not callable(policy):
+        raise ValueError(f"agent={where} is no function but {type(policy).__name__}: expected one from a picture, "
+                         f"uint8 [H, W, 3], to an action")
+    return Pilot("agent", lambda frame, inputs: int(policy(frame)))
+
+
+def _behaviour(env: WorldEnv) -> Behaviour:
+    """The game's scripted player where it reads the world's pictures and actions, else held random actions."""
+    mixture = behaviour_for(env.world.card["game"]["id"], env.world.action_meanings, env.world.observation_shape)
+    return mixture.part("scripted") if "scripted" in mixture.names else HeldRandom(env.world.num_actions)

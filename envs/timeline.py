@@ -1,0 +1,199 @@
+"""What was played in a session: branches of moments, to look back at and to go on from."""
+
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Frame = NDArray[np.uint8]
+"""uint8 [H, W, 3]"""
+
+
+class Saved(Protocol):
+    """A state to go back to."""
+
+    @property
+    def nbytes(self) -> int:
+        """What keeping it costs."""
+
+
+def pack(frame: Frame) -> bytes:
+    """A picture as it is kept: lossless, some 4 kB instead of 25."""
+    return zlib.compress(frame.tobytes(), 1)
+
+
+@lru_cache(maxsize=4)
+def unpack(packed: bytes, shape: tuple[int, ...]) -> Frame:
+    """The picture, not to be written to."""
+    return np.frombuffer(zlib.decompress(packed), np.uint8).reshape(shape)
+
+
+@dataclass(frozen=True)
+class Moment:
+    """One step: who did what, and what came of it."""
+
+    action: int
+    reward: float
+    terminated: bool
+    picture: bytes
+    """what followed, packed"""
+    real: bytes | None = None
+    """what followed in the real game, packed, where one was stepped beside"""
+    score: float = 0.0
+    """sum of the episode's rewards, this one included"""
+    real_score: float = 0.0
+    """the real game's, likewise"""
+    actor: int = 0
+    """place of who acted among the session's pilots"""
+    passes: int = 1
+    """network calls that the picture was drawn with"""
+    latency_ms: float = 0.0
+    """that the world took"""
+    input_ms: float = 0.0
+    """from reading the keys to showing the picture"""
+
+
+@dataclass
+class Branch:
+    """An episode, or one that leaves another at some step and goes on differently, with all moments from the reset."""
+
+    number: int
+    """in its session, from 1"""
+    seed: int
+    """of the reset"""
+    start: dict[str, Any]
+    """what a recording has to note of how the episode began"""
+    first: bytes
+    """picture of the reset, packed"""
+    first_real: bytes | None
+    """the real game's picture there"""
+    shape: tuple[int, ...]
+    """of pictures, [H, W, 3]"""
+    parent: int | None = None
+    """number of the branch it left"""
+    left_at: int = 0
+    """step at which it left"""
+    moments: list[Moment] = field(default_factory=list)
+    states: dict[int, Saved] = field(default_factory=dict)
+    """to go back to, by step"""
+    recorded: dict[str, Any] | None = None
+    """episode and step up to which a recording has it"""
+
+    def __len__(self) -> int:
+        return len(self.moments)
+
+    @property
+    def over(self) -> bool:
+        """Whether the episode has ended."""
+        return bool(self.moments) and self.moments[-1].terminated
+
+    def picture(self, step: int) -> Frame:
+        """The picture after so many steps."""
+        return unpack(self.moments[step - 1].picture if step else self.first, self.shape)
+
+    def real_picture(self, step: int) -> Frame | None:
+        """The real game's picture after so many steps, if there is one."""
+        packed = self.moments[step - 1].real if step else self.first_real
+        return None if packed is None else unpack(packed, self.shape)
+
+    def scores(self, step: int) -> tuple[float, float]:
+        """Score after so many steps, the world's and the real game's."""
+        return (self.moments[step - 1].score, self.moments[step - 1].real_score) if step else (0.0, 0.0)
+
+    def nearest(self, step: int) -> tuple[int, Saved]:
+        """The last state that is kept of this step or one before it, and its step."""
+        at = max(kept for kept in self.states if kept <= step)
+        return at, self.states[at]
+
+    def fork(self, number: int, step: int) -> "Branch":
+        """A branch that leaves this one after so many steps."""
+        return Branch(number, self.seed, self.start, self.first, self.first_real, self.shape, self.number, step,
+                      self.moments[:step], {at: state for at, state in self.states.items() if at <= step},
+                      self.recorded and {**self.recorded, "step": min(step, self.recorded["step"])})
+
+
+class Timeline:
+    """All branches of a session. Pictures are kept of every step, states of every `every`th, or fewer.
+
+    Args:
+        every: steps from one state that is kept to the next.
+        memory: bytes that states may take; above it every second of the older ones is let go. What is not kept is
+            simulated again from the state before it, which takes longer the fewer there are.
+    """
+
+    def __init__(self, every: int = 15, memory: float = 4e8) -> None:
+        self.every, self.memory = every, memory
+        self.branches: list[Branch] = []
+        self.current = -1
+
+    @property
+    def branch(self) -> Branch:
+        """The branch that is played."""
+        return self.branches[self.current]
+
+    def begin(self, seed: int, start: dict[str, Any], first: Frame, state: Saved, real: Frame | None = None) -> Branch:
+        """An episode begins, which becomes the branch that is played."""
+        new = Branch(len(self.branches) + 1, seed, start, pack(first), None if real is None else pack(real),
+                     first.shape, states={0: state})
+        return self._add(new)
+
+    def adopt(self, branch: Branch) -> Branch:
+        """A branch from elsewhere, a saved one say, becomes the one that is played."""
+        branch.number, branch.parent, branch.left_at = len(self.branches) + 1, None, 0
+        return self._add(branch)
+
+    def add(self, moment: Moment, state: Saved | None) -> None:
+        """A step was made; `state` is what is kept of it, if anything is."""
+        branch = self.branch
+        branch.moments.append(moment)
+        if state is not None:
+            branch.states[len(branch)] = state
+            self._thin()
+
+    def keeps(self, step: int) -> bool:
+        """Whether a state is to be kept after so many steps."""
+        return step % self.every == 0
+
+    def leave(self, step: int) -> Branch:
+        """Go on from a step of the branch that is played: from its end as itself, from before it as a new branch."""
+        if step == len(self.branch) and not self.branch.over:
+            return self.branch
+        return self._add(self.branch.fork(len(self.branches) + 1, step))
+
+    def select(self, number: int) -> Branch:
+        """The branch of that number becomes the one that is played.
+
+        Raises:
+            IndexError: if there is none.
+        """
+        if not 1 <= number <= len(self.branches):
+            raise IndexError(f"branch must be from 1 to {len(self.branches)}, got {number}")
+        self.current = number - 1
+        return self.branch
+
+    def _add(self, branch: Branch) -> Branch:
+        self.branches.append(branch)
+        self.current = len(self.branches) - 1
+        return branch
+
+    def _thin(self) -> None:
+        """Let go of every second older state while all of them take more memory than they may."""
+        while self._kept() > self.memory and any(list(self._older())):
+            for branch, steps in self._older():
+                for step in steps[::2]:
+                    del branch.states[step]
+
+    def _kept(self) -> int:
+        """Bytes of all states, those that branches share counted once."""
+        return sum({id(state): state.nbytes for branch in self.branches for state in branch.states.values()}.values())
+
+    def _older(self) -> Iterator[tuple[Branch, list[int]]]:
+        """Every branch's steps whose states may go: not the first, which all is simulated from, nor the last."""
+        for branch in self.branches:
+            steps = sorted(branch.states)[1:-1]
+            if steps:
+                yield branch, steps
