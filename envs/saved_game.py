@@ -83,7 +83,7 @@ def _members(path: Path, *names: str) -> dict[str, np.ndarray]:
         StateError: if it is damaged.
     """
     try:
-        with np.load(path) as file:
+        with path.open("rb") as raw, np.load(raw) as file:
             return {name: file[name] for name in names or file.files}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise StateError(f"{path} is no saved game, or damaged ({error}): save another one in its place") from None

@@ -50,7 +50,8 @@ class Window:
     def __init__(self, frame_shape: Sequence[int], scale: int | None = None, title: str = "Foreframe") -> None:
         pygame.display.init()
         self._canvas = Canvas(frame_shape, scale or max(1, 640 // int(frame_shape[0])))
-        self._surface = pygame.display.set_mode(self._canvas.size, pygame.RESIZABLE)
+        self._size = self._canvas.size  # of the window, in pixels
+        self._surface = pygame.display.set_mode(self._size, pygame.RESIZABLE)
         pygame.display.set_caption(title)
         self._clock = pygame.time.Clock()
         self._held: list[str] = []
@@ -74,6 +75,7 @@ class Window:
             elif event.type == pygame.VIDEOEXPOSE:
                 self._shown = None  # what lay over the window has taken the picture with it
             elif event.type == pygame.VIDEORESIZE:
+                self._size = (event.w, event.h)
                 self._fit(self._canvas.shape)
             for key, down in self._keys(event):
                 self._held = [held for held in self._held if held != key] + [key] * down
@@ -97,6 +99,7 @@ class Window:
     def fullscreen(self) -> None:
         """Fill the whole display, or be a window again."""
         pygame.display.toggle_fullscreen()
+        self._size = pygame.display.get_window_size()
         self._fit(self._canvas.shape)
 
     def tick(self, fps: float) -> None:
@@ -118,14 +121,14 @@ class Window:
         if not pygame.display.is_fullscreen():
             room = pygame.display.get_desktop_sizes()[0]
             wanted = Canvas(frame_shape, self._canvas.scale).size
-            size = (min(wanted[0], room[0]), max(self._surface.get_height(), min(wanted[1], room[1])))
-            self._surface = pygame.display.set_mode(size, pygame.RESIZABLE)
+            self._size = (min(wanted[0], room[0]), max(self._size[1], min(wanted[1], room[1])))
+            self._surface = pygame.display.set_mode(self._size, pygame.RESIZABLE)
         self._fit(frame_shape)
 
     def _fit(self, frame_shape: Sequence[int]) -> None:
         """Take the largest whole scale whose picture fits into the window; a wide one may have a scale of 1."""
         self._surface = pygame.display.get_surface() or self._surface
-        width, height = self._surface.get_size()
+        width, height = self._size
         canvas = Canvas(frame_shape, 1)
         while True:
             larger = Canvas(frame_shape, canvas.scale + 1)

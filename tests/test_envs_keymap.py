@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envs.keymap import action_for, command_for, gymnasium_keys, help_line, noop_action
+from envs.keymap import action_for, gymnasium_keys, noop_action
 
 PONG = {"up": 2, "w": 2, "down": 3, "s": 3, "space": 1, "up+space": 4}
 
@@ -25,12 +25,6 @@ def test_every_combination_gives_an_action_of_the_world(held):
     assert action_for(held, PONG, noop=0) in {0, 1, 2, 3, 4}
 
 
-def test_a_key_of_the_world_is_no_command():
-    assert command_for("p", PONG) == "pause"
-    assert command_for("p", {"p": 1}) is None
-    assert command_for("x", PONG) is None
-
-
 def test_noop_is_found_by_name():
     assert noop_action(["FIRE", "NOOP"]) == 1
     assert noop_action(["LEFT", "RIGHT"]) == 0
@@ -42,7 +36,3 @@ def test_gymnasiums_player_gets_sorted_key_codes():
     assert table[(pygame_up,)] == 2
     assert table[(32, pygame_up)] == 4
     assert table[()] == 0
-
-
-def test_the_help_line_names_keys_and_commands():
-    assert help_line(PONG) == "up w down s space: play  P pause  N step  R reset  Esc quit"

@@ -4,8 +4,12 @@ import numpy as np
 import pytest
 
 from envs import WorldEnv, play_in_window
+from envs.game import Game
+from envs.pilot import person
 from envs.player import Player
-from envs.sessions import keyboard
+from envs.scene import Scene
+from envs.sessions import keys_of
+from envs.stage import Stage
 from recorders import open_recording
 
 
@@ -65,40 +69,40 @@ def test_the_windows_cross_closes(pygame, window):
 
 def test_the_frame_is_shown_enlarged(pygame, window):
     frame = np.random.default_rng(0).integers(0, 256, (20, 16, 3), np.uint8)
-    window.show(frame, ["one", "two", "three"])
+    window.show(Scene(frame, ("one", "two", "three")))
     assert (shown(pygame)[: 20 * 4 : 4, : 16 * 4 : 4] == frame).all()
 
 
 def test_the_picture_changes_with_the_frame_the_text_and_the_size(pygame, window):
-    frame, lines = np.zeros((20, 16, 3), np.uint8), ["one", "two", "three"]
-    window.show(frame, lines)
-    window.show(frame, lines)
+    frame, lines = np.zeros((20, 16, 3), np.uint8), ("one", "two", "three")
+    window.show(Scene(frame, lines))
+    window.show(Scene(frame, lines))
     before = shown(pygame).copy()
     assert (before[: 20 * 4, : 16 * 4] == 0).all()
     frame[:] = 200
-    window.show(frame, lines)
+    window.show(Scene(frame, lines))
     assert (shown(pygame)[: 20 * 4, : 16 * 4] == 200).all()
-    window.show(frame, ["four"])
+    window.show(Scene(frame, ("four",)))
     assert (shown(pygame)[20 * 4 :] != before[20 * 4 :]).any()
     pygame.event.post(pygame.event.Event(pygame.VIDEORESIZE, w=5, h=5, size=(5, 5)))
     window.poll()
-    window.show(frame, ["four"])
+    window.show(Scene(frame, ("four",)))
     assert (shown(pygame) == 200).all(-1).sum() < 20 * 16 * 4
 
 
 def test_a_window_that_was_covered_is_drawn_again(pygame, window):
     frame = np.full((20, 16, 3), 200, np.uint8)
-    window.show(frame, [])
+    window.show(Scene(frame))
     pygame.display.get_surface().fill(0)
-    window.show(frame, [])
+    window.show(Scene(frame))
     assert (shown(pygame) == 0).all()  # nothing has changed, so nothing was drawn
     pygame.event.post(pygame.event.Event(pygame.VIDEOEXPOSE))
     window.poll()
-    window.show(frame, [])
+    window.show(Scene(frame))
     assert (shown(pygame)[: 20 * 4, : 16 * 4] == 200).all()
 
 
-@pytest.mark.parametrize(("size", "scale"), [((200, 200), 7), ((64, 400), 4), ((5, 5), 1)])
+@pytest.mark.parametrize(("size", "scale"), [((200, 200), 6), ((64, 400), 4), ((5, 5), 1)])
 def test_a_resized_window_takes_the_largest_whole_scale(pygame, window, size, scale):
     pygame.event.post(pygame.event.Event(pygame.VIDEORESIZE, w=size[0], h=size[1], size=size))
     window.poll()
@@ -119,7 +123,8 @@ def test_the_player_runs_in_a_window(pygame, tiny_world):
             post(pygame, pygame.KEYDOWN, key)
 
     window.tick = tick
-    report = Player(env, window, keyboard(env), fps=15).run()
+    bindings = keys_of(env)
+    report = Player(Game(Stage(env)), window, [person(bindings)], bindings, fps=15).run()
     assert report.quit
     assert len(report.latencies_ms) == 5
 
@@ -146,3 +151,32 @@ def test_playing_in_a_window_records_what_the_person_did(pygame, tiny_world, tmp
     assert len(report.latencies_ms) == recording.episodes[0].steps > 2
     assert set(ticks) == {60}
     assert not pygame.display.get_init()
+
+
+def test_a_wider_view_makes_the_window_wider(pygame, window):
+    frame = np.full((20, 32, 3), 200, np.uint8)
+    window.show(Scene(frame))
+    assert window.scale == 4
+    assert (shown(pygame)[: 20 * 4, : 32 * 4] == 200).all()
+
+
+def pad(pygame, kind, **what):
+    pygame.event.post(pygame.event.Event(kind, instance_id=0, **what))
+
+
+def test_buttons_sticks_and_hats_of_gamepads_are_keys(pygame, window):
+    pad(pygame, pygame.JOYBUTTONDOWN, button=0)
+    assert window.poll().pressed == ("pad 0",)
+    pad(pygame, pygame.JOYBUTTONUP, button=0)
+    pad(pygame, pygame.JOYAXISMOTION, axis=1, value=-0.9)
+    assert window.poll().held == ("pad up",)
+    pad(pygame, pygame.JOYAXISMOTION, axis=1, value=-0.7)
+    inputs = window.poll()
+    assert inputs.held == ("pad up",) and inputs.pressed == ()
+    pad(pygame, pygame.JOYAXISMOTION, axis=1, value=0.8)
+    assert window.poll().held == ("pad down",)
+    pad(pygame, pygame.JOYAXISMOTION, axis=1, value=0.1)
+    pad(pygame, pygame.JOYHATMOTION, hat=0, value=(1, 1))
+    assert window.poll().held == ("pad right", "pad up")
+    pad(pygame, pygame.JOYHATMOTION, hat=0, value=(0, 1))
+    assert window.poll().held == ("pad up",)
