@@ -13,7 +13,7 @@ BACKGROUND = (24, 24, 28)
 TEXT = (214, 214, 208)
 FAINT = (96, 96, 104)
 BRIGHT = (240, 170, 60)
-LINES = 4
+LINES = 6
 """lines of text that fit below the picture"""
 TRACKS = 5
 """branches that are shown, the newest and the one that is played"""
@@ -45,17 +45,17 @@ class Canvas:
         return np.concatenate([large, self._tracks(scene.tracks, scene.cursor), self._caption(scene.lines[:LINES])])
 
     def _page(self, picture: NDArray[np.uint8], page: Sequence[str]) -> NDArray[np.uint8]:
-        """Text over a dimmed picture, in two columns where one is too short."""
+        """Text over a dimmed picture, in two columns where lines in one would be too close."""
         image = Image.fromarray(picture // 4)
-        pen, rows = ImageDraw.Draw(image), max(1, (self.frame_size[1] - self._font_size) // self._line)
-        columns = min(2, -(-len(page) // rows))
-        rows = max(rows if columns < 2 else -(-len(page) // 2), 1)
+        pen, height = ImageDraw.Draw(image), self.frame_size[1] - self._font_size
+        columns = 1 if height // len(page) > 0.75 * self._line else 2
+        rows = -(-len(page) // columns)
         room = self.frame_size[0] // columns - self._font_size
-        spacing = min(self._line, (self.frame_size[1] - self._font_size) // rows)
+        spacing = min(self._line, height // rows)
         for place, text in enumerate(page):
             column, row = divmod(place, rows)
             at = (self._font_size // 2 + column * (room + self._font_size // 2), self._font_size // 2 + row * spacing)
-            pen.text(at, text, TEXT, _fitting(text, min(self._font_size, spacing), room))
+            pen.text(at, text, TEXT, _fitting(text, max(6, min(self._font_size, spacing - 2)), room))
         return np.asarray(image)
 
     def _tracks(self, tracks: Sequence[Track], cursor: int) -> NDArray[np.uint8]:

@@ -57,16 +57,16 @@ class Hud:
         return (len(self._times) - 1) / span if span > 0 else 0.0
 
     def lines(self) -> tuple[str, ...]:
-        """Four lines of text."""
-        speed = [f"{self.title}   {self.fps:.1f} of {self.target_fps:.4g} fps", f"step {_spread(self._step_ms)}",
-                 f"keys to picture {_spread(self._input_ms)}"]
+        """Six lines of text."""
+        speed = [f"{self.title}   {self.fps:.1f} of {self.target_fps:.4g} fps"]
         if self.guessed is not None:
             speed.append(f"guessed {100 * self.guessed:.0f}%")
         if self.dropped:
             speed.append(f"{self.dropped} dropped")
+        times = f"step {_spread(self._step_ms)}   keys to picture {_spread(self._input_ms)}"
         real = "" if self.real_score is None else f"   real {self.real_score:+g}"
         game = f"score {self.score:+g}{real}   reward {self.reward:+g}   frame {self.step}   seed {self.seed}"
-        return "   ".join(speed), f"{game}   {self.status}".rstrip(), self.message, self.help
+        return "   ".join(speed), times, game, self.status, self.message, self.help
 
 
 def _spread(values: deque[float]) -> str:

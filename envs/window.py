@@ -49,7 +49,8 @@ class Window:
 
     def __init__(self, frame_shape: Sequence[int], scale: int | None = None, title: str = "Foreframe") -> None:
         pygame.display.init()
-        self._canvas = Canvas(frame_shape, scale or max(1, 640 // int(frame_shape[0])))
+        self._scale = scale or max(1, 640 // int(frame_shape[0]))  # that is wanted
+        self._canvas = Canvas(frame_shape, self._scale)
         self._size = self._canvas.size  # of the window, in pixels
         self._surface = pygame.display.set_mode(self._size, pygame.RESIZABLE)
         pygame.display.set_caption(title)
@@ -77,6 +78,7 @@ class Window:
             elif event.type == pygame.VIDEORESIZE:
                 self._size = (event.w, event.h)
                 self._fit(self._canvas.shape)
+                self._scale = self._canvas.scale
             for key, down in self._keys(event):
                 self._held = [held for held in self._held if held != key] + [key] * down
                 pressed += [key] * down
@@ -120,8 +122,8 @@ class Window:
         """Pictures of another size: the window takes it, as far as the display has room."""
         if not pygame.display.is_fullscreen():
             room = pygame.display.get_desktop_sizes()[0]
-            wanted = Canvas(frame_shape, self._canvas.scale).size
-            self._size = (min(wanted[0], room[0]), max(self._size[1], min(wanted[1], room[1])))
+            wanted = Canvas(frame_shape, self._scale).size
+            self._size = (min(wanted[0], room[0]), min(wanted[1], room[1]))
             self._surface = pygame.display.set_mode(self._size, pygame.RESIZABLE)
         self._fit(frame_shape)
 

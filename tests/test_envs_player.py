@@ -89,8 +89,8 @@ def test_pause_stops_and_n_steps_once(env):
     screen, report, _ = run(env, Inputs(), key("p"), Inputs(), key("n"), Inputs(), key("p"), Inputs())
     assert len(report.latencies_ms) == 1 + 1 + 2
     assert (screen.frames[1] == screen.frames[2]).all()
-    assert "paused" in screen.lines[2][1]
-    assert "paused" not in screen.lines[-1][1]
+    assert "paused" in screen.lines[2][3]
+    assert "paused" not in screen.lines[-1][3]
 
 
 def test_r_begins_an_episode_with_the_next_seed(env, tiny_world):
@@ -113,7 +113,7 @@ def test_escape_q_and_the_windows_cross_quit(env, inputs):
 def test_after_the_end_the_player_waits_for_r(ending_world):
     screen, report, player = run(WorldEnv(str(ending_world)), Inputs(), Inputs(), Inputs(), key("r"))
     assert len(report.latencies_ms) == 2
-    assert "game over" in screen.lines[1][1]
+    assert "game over" in screen.lines[1][3]
     assert player.hud.step == 1
 
 
@@ -128,9 +128,9 @@ def test_a_script_goes_on_after_the_end(ending_world):
 
 def test_the_hud_shows_latency_reward_score_and_keys(env):
     screen, report, _ = run(env, Inputs(), Inputs())
-    speed, game, _, keys = screen.lines[-1]
-    assert f"step p50 {np.median(report.latencies_ms[:-1]):.1f} p99" in speed
-    assert "keys to picture p50" in speed
+    speed, times, game, *_, keys = screen.lines[-1]
+    assert f"step p50 {np.median(report.latencies_ms[:-1]):.1f} p99" in times
+    assert "keys to picture p50" in times
     assert "of 15 fps" in speed
     assert "reward" in game
     assert "score" in game
@@ -146,7 +146,7 @@ def test_holding_backspace_goes_back_and_letting_go_plays_on_from_there(env, tin
     screen, report, _ = run(env, up, up, up, BACK, BACK, Inputs(), Inputs(), tape=tape)
     frames = screen.frames
     assert (frames[3] == frames[1]).all() and (frames[4] == frames[0]).all()  # the third step was left
-    assert "back in time" in screen.lines[3][1] and "branch 2 leaves branch 1 at 1" in screen.lines[-1][2]
+    assert "back in time" in screen.lines[3][3] and "branch 2 leaves branch 1 at 1" in screen.lines[-1][4]
     assert len(screen.scenes[4].tracks) == 1 and screen.scenes[4].cursor == 1
     assert screen.scenes[-1].tracks == (Track(0, 3, False), Track(1, 2, True))
     action = env.world.card["actions"]["keys"]["up"]
@@ -172,7 +172,7 @@ def test_while_paused_one_looks_back_and_forth_and_n_goes_on_from_there(env):
 def test_tab_jumps_between_branches(env):
     screen, _, player = run(env, Inputs(), Inputs(), BACK, Inputs(), key("tab"), Inputs(), key("tab"))
     assert [len(branch) for branch in player.game.timeline.branches] == [4, 3]
-    assert "branch 2 of 2" in screen.lines[-1][1]
+    assert "branch 2 of 2" in screen.lines[-1][3]
 
 
 def test_control_is_handed_over_and_taken_back_within_an_episode(env):
@@ -183,7 +183,7 @@ def test_control_is_handed_over_and_taken_back_within_an_episode(env):
     screen, _, player = run(env, Inputs(), key("t"), Inputs(), key("t"), tape=tape, pilots=pilots)
     assert [event[1] for event in tape.events[1:-1]] == [0, 3, 3, 0]
     assert [moment.actor for moment in player.game.branch.moments] == [0, 1, 1, 0]
-    assert seen == ["forgets"] and "script" in screen.lines[2][1] and "script plays" in screen.lines[1][2]
+    assert seen == ["forgets"] and "script" in screen.lines[2][3] and "script plays" in screen.lines[1][4]
 
 
 def test_recording_begins_with_the_whole_episode_and_ends_when_asked(env):
@@ -192,26 +192,26 @@ def test_recording_begins_with_the_whole_episode_and_ends_when_asked(env):
     game, bindings = Game(Stage(env), lambda: tape), keys_of(env)
     Player(game, screen, [person(bindings)], bindings, fps=15).run()
     assert tape.events == [("begin", 0), *[("add", 0)] * 4, ("end",)]
-    assert "recording" in screen.lines[3][1] and "recording" not in screen.lines[-1][1]
+    assert "recording" in screen.lines[3][3] and "recording" not in screen.lines[-1][3]
 
 
 def test_passes_and_speed_change_while_playing(env):
     screen, _, player = run(env, Inputs(), key(","), key("."), key("."), key("="), key("-"), key("-"))
     assert [moment.passes for moment in player.game.branch.moments] == [2, 1, 2, 3, 3, 3, 3]
     assert player.controls.fps == pytest.approx(15 * 1.25 * 0.8 * 0.8)
-    assert "3 passes" in screen.lines[-1][1] and "of 12 fps" in screen.lines[-1][0]
+    assert "3 passes" in screen.lines[-1][3] and "of 12 fps" in screen.lines[-1][0]
 
 
 def test_games_are_saved_and_loaded_by_key(env, tmp_path):
     screen, _, player = run(env, Inputs(), key("f5"), key("r"), key("f9"), Inputs(), slots=Slots(tmp_path, env))
-    assert "saved: slot 1: seed 0, frame 1" in screen.lines[1][2] and "slot 1 loaded" in screen.lines[3][2]
+    assert "saved: slot 1: seed 0, frame 1" in screen.lines[1][4] and "slot 1 loaded" in screen.lines[3][4]
     assert [len(branch) for branch in player.game.timeline.branches] == [2, 1, 3]
     assert (screen.frames[3] == screen.frames[1]).all()
 
 
 def test_what_cannot_be_done_is_told_and_play_goes_on(env, tmp_path):
     screen, report, _ = run(env, Inputs(), key("f9"), key("o"), Inputs(), slots=Slots(tmp_path, env))
-    assert "slot 1 is empty" in screen.lines[1][2] and "nowhere to record" in screen.lines[2][2]
+    assert "slot 1 is empty" in screen.lines[1][4] and "nowhere to record" in screen.lines[2][4]
     assert len(report.latencies_ms) == 4
 
 
@@ -229,7 +229,7 @@ def test_the_real_game_plays_beside_from_the_same_start(env):
     assert widths == [1, 2, 2, 3, 1, 1, 1, 1]
     origin = player.game.timeline.branches[1]
     assert (origin.picture(0) == origin.real_picture(0)).all()
-    assert "real +0" in screen.lines[2][1]
+    assert "real +0" in screen.lines[2][2]
     real = [origin.real_picture(step) for step in range(len(origin) + 1)]
     assert any((a != b).any() for a, b in pairwise(real))
     assert (branch.real_picture(4) == real[4]).all() and branch is not origin

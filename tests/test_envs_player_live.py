@@ -249,7 +249,7 @@ def test_pausing_waits_for_the_step_under_way_and_drops_the_one_that_waits(gated
         lambda: shown.append(len(gated.actions)), *looks(2),
     ])  # fmt: skip
     assert shown == [1] and played.tape.actions == gated.actions == [0]
-    assert "paused" in played.screen.lines[-1][1]
+    assert "paused" in played.screen.lines[-1][3]
     assert (played.screen.frames[-1] == played.tape.episodes[0].last).all()
 
 
@@ -284,7 +284,7 @@ def test_a_step_asked_for_before_the_end_was_seen_is_not_made(ending_world):
     env.gate = threading.Semaphore(0)
     played = play(env, [Inputs(), drawing(env), *looks(5), let(env, 9), *looks(5), tap("r"), *looks(20)])
     assert [len(episode.steps) for episode in played.tape.episodes] == [1, 1]
-    assert "game over" in played.screen.lines[-1][1]
+    assert "game over" in played.screen.lines[-1][3]
     assert_reproduced(played.tape, str(ending_world))
 
 
