@@ -1,0 +1,191 @@
+"""Proximal policy optimisation in one file, on any Gymnasium vector of pictures and discrete actions.
+
+    python examples/ppo.py id=foreframe/Pong-v0 updates=50
+    python examples/ppo.py id=ALE/Pong-v5                       # any other vector too; needs ale-py
+
+Schulman et al. 2017, arXiv:1707.06347, with the details of Huang et al. 2022 (the 37 implementation details).
+"""
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+import foreframe  # noqa: F401  (registers the worlds)
+
+
+@dataclass
+class Settings:
+    """What is learned, and how. Times are in steps of all environments together unless said otherwise."""
+
+    id: str = "foreframe/Pong-v0"
+    env: dict[str, Any] = field(default_factory=lambda: {"size": (52, 40), "grayscale": True, "frame_stack": 2,
+                                                         "max_episode_steps": 200})
+    envs: int = 32
+    length: int = 32
+    """steps of each environment per update"""
+    updates: int = 100
+    epochs: int = 3
+    minibatches: int = 4
+    lr: float = 1e-3
+    gamma: float = 0.99
+    lam: float = 0.95
+    clip: float = 0.1
+    entropy: float = 0.01
+    value: float = 0.5
+    largest_gradient: float = 0.5
+    seed: int = 0
+
+
+class Agent(nn.Module):
+    """Pictures uint8 [B, C, H, W] or [B, H, W, C] to action logits [B, n] and values [B]."""
+
+    def __init__(self, shape: tuple[int, ...], actions: int) -> None:
+        super().__init__()
+        self.last = shape[-1] == 3  # colours last
+        channels, height, width = (shape[-1], *shape[:2]) if self.last else shape
+        self.body = nn.Sequential(nn.Conv2d(channels, 16, 8, 4), nn.ReLU(), nn.Conv2d(16, 32, 4, 2), nn.ReLU(),
+                                  nn.Flatten())
+        wide = self.body(torch.zeros(1, channels, height, width)).shape[1]
+        self.body.extend([nn.Linear(wide, 128), nn.ReLU()])
+        self.policy, self.critic = nn.Linear(128, actions), nn.Linear(128, 1)
+        for layer, gain in ((self.policy, 0.01), (self.critic, 1.0)):
+            nn.init.orthogonal_(layer.weight, gain)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits and values."""
+        x = pictures.permute(0, 3, 1, 2) if self.last else pictures
+        features = self.body(x.float() / 255)
+        return self.policy(features), self.critic(features)[:, 0]
+
+    @torch.no_grad()
+    def act(self, pictures: np.ndarray) -> np.ndarray:
+        """Actions drawn from the policy."""
+        return torch.distributions.Categorical(logits=self(torch.from_numpy(pictures))[0]).sample().numpy()
+
+
+@dataclass
+class Batch:
+    """`length` steps of all environments: everything [T, N, ...]."""
+
+    seen: Tensor
+    actions: Tensor
+    logs: Tensor
+    values: Tensor
+    rewards: Tensor
+    done: Tensor
+    returns: list[float]
+    """of the episodes that ended"""
+
+
+def collect(envs: gym.vector.VectorEnv, agent: Agent, seen: np.ndarray, running: np.ndarray,
+            settings: Settings) -> tuple[Batch, np.ndarray]:
+    """Play a batch from the observations `seen`; `running` are the returns so far. Gives the last observations too."""
+    steps: dict[str, list[Any]] = {name: [] for name in ("seen", "actions", "logs", "values", "rewards", "done")}
+    returns: list[float] = []
+    for _ in range(settings.length):
+        with torch.no_grad():
+            logits, values = agent(torch.from_numpy(seen))
+        chosen = torch.distributions.Categorical(logits=logits)
+        actions = chosen.sample()
+        following, rewards, terminated, truncated, infos = envs.step(actions.numpy())
+        running += rewards
+        rewards = rewards.copy()
+        for i in np.flatnonzero(terminated | truncated):
+            returns.append(float(running[i]))
+            running[i] = 0.0
+            if truncated[i] and not terminated[i]:  # cut, not over: what would have come is estimated
+                with torch.no_grad():
+                    rewards[i] += settings.gamma * float(agent(torch.from_numpy(infos["final_obs"][i][None]))[1])
+        found = (torch.from_numpy(seen), actions, chosen.log_prob(actions), values, torch.from_numpy(rewards).float(),
+                 torch.from_numpy(terminated | truncated))
+        for name, value in zip(steps, found, strict=True):
+            steps[name].append(value)
+        seen = following
+    return Batch(**{name: torch.stack(values) for name, values in steps.items()}, returns=returns), seen
+
+
+def advantages(batch: Batch, last: Tensor, settings: Settings) -> Tensor:
+    """Generalised advantage estimates [T, N] (arXiv:1506.02438); `last` are the values [N] after the batch."""
+    found, ahead = torch.zeros_like(batch.rewards), torch.zeros_like(last)
+    following = last
+    for t in reversed(range(len(found))):
+        going = 1 - batch.done[t].float()
+        error = batch.rewards[t] + settings.gamma * following * going - batch.values[t]
+        ahead = error + settings.gamma * settings.lam * going * ahead
+        found[t], following = ahead, batch.values[t]
+    return found
+
+
+def improve(agent: Agent, optimizer: torch.optim.Optimizer, batch: Batch, gains: Tensor, settings: Settings) -> None:
+    """Several epochs of clipped policy gradients on one batch."""
+    seen, actions, logs = batch.seen.flatten(0, 1), batch.actions.flatten(), batch.logs.flatten()
+    targets, gains = (gains + batch.values).flatten(), gains.flatten()
+    for _ in range(settings.epochs):
+        for part in torch.randperm(len(actions)).chunk(settings.minibatches):
+            logits, values = agent(seen[part])
+            chosen = torch.distributions.Categorical(logits=logits)
+            ratio, gain = (chosen.log_prob(actions[part]) - logs[part]).exp(), gains[part]
+            gain = (gain - gain.mean()) / (gain.std() + 1e-8)
+            clipped = ratio.clamp(1 - settings.clip, 1 + settings.clip)
+            policy = -torch.minimum(ratio * gain, clipped * gain).mean()
+            error = (values - targets[part]).square().mean()
+            loss = policy + settings.value * error - settings.entropy * chosen.entropy().mean()
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(agent.parameters(), settings.largest_gradient)
+            optimizer.step()
+
+
+def train(envs: gym.vector.VectorEnv, settings: Settings, watch: Callable[[int, Agent, list[float]], None],
+          agent: Agent | None = None) -> Agent:
+    """Learn in a vector that resets within the step (SameStep); `watch` is told steps, agent and returns per update."""
+    torch.manual_seed(settings.seed)
+    agent = agent or Agent(envs.single_observation_space.shape, int(envs.single_action_space.n))
+    optimizer = torch.optim.Adam(agent.parameters(), settings.lr, eps=1e-5)
+    seen, running = envs.reset(seed=settings.seed)[0], np.zeros(settings.envs)
+    for update in range(settings.updates):
+        optimizer.param_groups[0]["lr"] = settings.lr * (1 - update / settings.updates)
+        batch, seen = collect(envs, agent, seen, running, settings)
+        with torch.no_grad():
+            last = agent(torch.from_numpy(seen))[1]
+        improve(agent, optimizer, batch, advantages(batch, last, settings), settings)
+        watch((update + 1) * settings.length * settings.envs, agent, batch.returns)
+    return agent
+
+
+def main(words: list[str]) -> None:
+    """Learn, and print the mean return of what ended in each update."""
+    settings = Settings()
+    for word in words:
+        name, _, value = word.partition("=")
+        if not hasattr(settings, name) or name == "env":
+            sys.exit(f"ppo: no setting is called {name!r}; there are {[key for key in vars(settings) if key != 'env']}")
+        setattr(settings, name, type(getattr(settings, name))(value))
+    if settings.id.startswith("foreframe/"):
+        envs = gym.make_vec(settings.id, num_envs=settings.envs, autoreset_mode="SameStep", **settings.env)
+    else:
+        import ale_py
+
+        gym.register_envs(ale_py)
+        envs = gym.make_vec(settings.id, num_envs=settings.envs, img_height=52, img_width=40, stack_num=2,
+                            autoreset_mode=gym.vector.AutoresetMode.SAME_STEP)
+    begun = time.perf_counter()
+
+    def watch(steps: int, agent: Agent, returns: list[float]) -> None:
+        shown = f"{np.mean(returns):+.2f} over {len(returns)}" if returns else "none ended"
+        print(f"{steps:8,} steps   {steps / (time.perf_counter() - begun):5.0f} steps/s   return {shown}", flush=True)
+
+    train(envs, settings, watch)
+    envs.close()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
