@@ -26,23 +26,25 @@ def world_ids() -> list[str]:
     return [f"{NAMESPACE}/{card.parent.name}" for card in sorted(_WORLDS.glob("*/world.json"))]
 
 
-def make_teacher(id: str, render_mode: str | None = None) -> gymnasium.Env[Any, Any]:
+def make_teacher(id: str, render_mode: str | None = None, **observations: Any) -> gymnasium.Env[Any, Any]:
     """The real game a world was learned from, with the world's own spaces and preprocessing.
 
     Args:
         id: a world's id (`"foreframe/Pong-v0"`), its name, or the path of a world folder.
         render_mode: as in `gymnasium.make`; rendering shows the game's own, unchanged picture.
+        **observations: `size`, `grayscale`, `obs_dtype`, `frame_stack`, as `gymnasium.make(id, ...)` takes them.
 
     Returns:
-        An environment with uint8 [H, W, 3] observations, equal in both spaces to `gym.make(id)`.
+        An environment equal in both spaces to `gym.make(id, **observations)`.
 
     Raises:
         WorldError: if there is no such world, or its card names no game.
         MissingGame: if the real game is not installed; the message says what to install.
+        ValueError: if an observation is asked for that there is not.
     """
     from envs import make_teacher as make  # here, so that importing this module stays light
 
-    return make(id.removeprefix(f"{NAMESPACE}:").removeprefix(f"{NAMESPACE}/"), render_mode)
+    return make(id.removeprefix(f"{NAMESPACE}:").removeprefix(f"{NAMESPACE}/"), render_mode, **observations)
 
 
 def _register_worlds() -> None:

@@ -8,21 +8,24 @@ from recorders import game_from_card, make_game
 from world_model import WorldError, read_card
 
 from .catalogue import find_world
+from .observed import Observed
 
 
-def make_teacher(world: str, render_mode: str | None = None) -> gymnasium.Env[Any, Any]:
+def make_teacher(world: str, render_mode: str | None = None, **observations: Any) -> gymnasium.Env[Any, Any]:
     """The real game that `world` was learned from.
 
     Args:
         world: a shipped world's name, or the folder of a trained one.
         render_mode: as in `gymnasium.make`; rendering shows the game's own, unchanged picture.
+        **observations: `size`, `grayscale`, `obs_dtype`, `frame_stack` as `WorldEnv` takes them.
 
     Returns:
-        An environment with uint8 [H, W, 3] observations and the world's actions.
+        An environment with the world's observations, uint8 [H, W, 3] unless asked for otherwise, and its actions.
 
     Raises:
         WorldError: if there is no such world, or its card does not say which game it was learned from.
         MissingGame: if the real game is not installed; the message says what to install.
+        ValueError: if an observation is asked for that there is not.
     """
     folder = find_world(world)
     try:
@@ -32,4 +35,5 @@ def make_teacher(world: str, render_mode: str | None = None) -> gymnasium.Env[An
             f"the card of {folder} does not say which game the world was learned from: expected `game` with `id`, "
             f"`kwargs` and `frame`, got {type(error).__name__} {error}; train the world again or mend its card"
         ) from None
-    return make_game(config, render_mode=render_mode)
+    game = make_game(config, render_mode=render_mode)
+    return Observed(game, **observations) if observations else game

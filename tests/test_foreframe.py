@@ -4,10 +4,11 @@ import sys
 from pathlib import Path
 
 import gymnasium as gym
+import numpy as np
 import pytest
 
 import foreframe
-from envs import shipped_worlds
+from envs import WorldEnv, shipped_worlds
 from recorders import MissingGame
 from world_model import WorldError
 
@@ -72,3 +73,25 @@ def test_a_missing_emulator_says_what_to_install(tiny_world, monkeypatch):
     monkeypatch.setitem(sys.modules, "ale_py", None)
     with pytest.raises(MissingGame, match="pip install ale-py"):
         foreframe.make_teacher(str(tiny_world))
+
+
+def test_the_teacher_is_seen_as_the_world_is(tiny_world):
+    pytest.importorskip("ale_py")
+    how = {"size": (26, 20), "grayscale": True, "frame_stack": 3}
+    env, teacher = WorldEnv(str(tiny_world), **how), foreframe.make_teacher(str(tiny_world), **how)
+    assert teacher.observation_space == env.observation_space
+    plain = foreframe.make_teacher(str(tiny_world))
+    pictures = [plain.reset(seed=1)[0]] * 3
+    assert (teacher.reset(seed=1)[0] == seen(pictures)).all()
+    for action in (2, 3, 1, 2):
+        pictures = [*pictures[1:], plain.step(action)[0]]
+        assert (teacher.step(action)[0] == seen(pictures)).all()
+    with pytest.raises(ValueError, match="size must be"):
+        foreframe.make_teacher(str(tiny_world), size=3)
+
+
+def seen(pictures):
+    """Grey means of squares of 4 x 4 pixels, rounded half up."""
+    grey = np.stack(pictures).astype(np.int64) @ np.array([299, 587, 114])
+    sums = grey.reshape(len(pictures), 26, 4, 20, 4).sum((2, 4))
+    return (2 * sums + 16_000) // 32_000
