@@ -8,8 +8,8 @@ Schulman et al. 2017, arXiv:1707.06347, with the details of Huang et al. 2022 (t
 
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -144,21 +144,45 @@ def improve(agent: Agent, optimizer: torch.optim.Optimizer, batch: Batch, gains:
             optimizer.step()
 
 
-def train(envs: gym.vector.VectorEnv, settings: Settings, watch: Callable[[int, Agent, list[float]], None],
-          agent: Agent | None = None) -> Agent:
-    """Learn in a vector that resets within the step (SameStep); `watch` is told steps, agent and returns per update."""
-    torch.manual_seed(settings.seed)
-    agent = agent or Agent(envs.single_observation_space.shape, int(envs.single_action_space.n))
-    optimizer = torch.optim.Adam(agent.parameters(), settings.lr, eps=1e-5)
-    seen, running = envs.reset(seed=settings.seed)[0], np.zeros(settings.envs)
-    for update in range(settings.updates):
-        optimizer.param_groups[0]["lr"] = settings.lr * (1 - update / settings.updates)
-        batch, seen = collect(envs, agent, seen, running, settings)
+class Learner:
+    """Learns in a vector that resets within the step (SameStep), one update after the other; can be saved."""
+
+    def __init__(self, envs: gym.vector.VectorEnv, settings: Settings) -> None:
+        torch.manual_seed(settings.seed)
+        self.envs, self.settings, self.updates = envs, settings, 0
+        self.agent = Agent(envs.single_observation_space.shape, int(envs.single_action_space.n))
+        self.optimizer = torch.optim.Adam(self.agent.parameters(), settings.lr, eps=1e-5)
+        self._seen, self._running = envs.reset(seed=settings.seed)[0], np.zeros(settings.envs)
+
+    @property
+    def steps(self) -> int:
+        """Of all environments so far."""
+        return self.updates * self.settings.length * self.settings.envs
+
+    def update(self) -> list[float]:
+        """Play a batch and learn from it; the returns of the episodes that ended in it."""
+        self.optimizer.param_groups[0]["lr"] = self.settings.lr * (1 - self.updates / self.settings.updates)
+        batch, self._seen = collect(self.envs, self.agent, self._seen, self._running, self.settings)
         with torch.no_grad():
-            last = agent(torch.from_numpy(seen))[1]
-        improve(agent, optimizer, batch, advantages(batch, last, settings), settings)
-        watch((update + 1) * settings.length * settings.envs, agent, batch.returns)
-    return agent
+            last = self.agent(torch.from_numpy(self._seen))[1]
+        improve(self.agent, self.optimizer, batch, advantages(batch, last, self.settings), self.settings)
+        self.updates += 1
+        return batch.returns
+
+    def save(self, path: Path) -> None:
+        """Write what `load` needs, complete or not at all."""
+        state = {"updates": self.updates, "agent": self.agent.state_dict(), "optimizer": self.optimizer.state_dict(),
+                 "rng": torch.get_rng_state()}
+        torch.save(state, path.with_suffix(".part"))
+        path.with_suffix(".part").replace(path)
+
+    def load(self, path: Path) -> None:
+        """Go on from what `save` wrote, with new episodes."""
+        state = torch.load(path, weights_only=True)
+        self.updates = state["updates"]
+        self.agent.load_state_dict(state["agent"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        torch.set_rng_state(state["rng"])
 
 
 def main(words: list[str]) -> None:
@@ -177,13 +201,12 @@ def main(words: list[str]) -> None:
         gym.register_envs(ale_py)
         envs = gym.make_vec(settings.id, num_envs=settings.envs, img_height=52, img_width=40, stack_num=2,
                             autoreset_mode=gym.vector.AutoresetMode.SAME_STEP)
-    begun = time.perf_counter()
-
-    def watch(steps: int, agent: Agent, returns: list[float]) -> None:
+    learner, begun = Learner(envs, settings), time.perf_counter()
+    while learner.updates < settings.updates:
+        returns = learner.update()
         shown = f"{np.mean(returns):+.2f} over {len(returns)}" if returns else "none ended"
-        print(f"{steps:8,} steps   {steps / (time.perf_counter() - begun):5.0f} steps/s   return {shown}", flush=True)
-
-    train(envs, settings, watch)
+        speed = learner.steps / (time.perf_counter() - begun)
+        print(f"{learner.steps:8,} steps   {speed:5.0f} steps/s   return {shown}", flush=True)
     envs.close()
 
 

@@ -66,17 +66,29 @@ def test_advantages_are_discounted_sums_of_errors_up_to_an_end(ppo):
 
 @pytest.mark.parametrize("cut", [False, True])
 def test_it_learns_to_name_the_lamp(ppo, cut):
-    returns = []
     settings = ppo.Settings(envs=8, length=16, updates=15, gamma=0.5)
-    ppo.train(lamps(8, cut=cut), settings, lambda steps, agent, found: returns.append(np.mean(found)))
+    learner = ppo.Learner(lamps(8, cut=cut), settings)
+    returns = [np.mean(learner.update()) for _ in range(settings.updates)]
     assert returns[0] < 3 and returns[-1] > 3.8
 
 
+def test_what_is_saved_goes_on_as_it_would_have(ppo, tmp_path):
+    settings = ppo.Settings(envs=2, length=4, updates=4, minibatches=1)
+    learner = ppo.Learner(lamps(2), settings)
+    learner.update()
+    learner.save(tmp_path / "learner.pt")
+    other = ppo.Learner(lamps(2), settings)
+    other.load(tmp_path / "learner.pt")
+    assert (other.updates, other.steps) == (1, 8)
+    pairs = zip(learner.agent.state_dict().values(), other.agent.state_dict().values(), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
+    assert other.optimizer.state_dict()["state"].keys() == learner.optimizer.state_dict()["state"].keys()
+    assert [path.name for path in tmp_path.iterdir()] == ["learner.pt"]
+
+
 def test_it_learns_inside_a_world(ppo, small_world):
-    told = []
     how = {"size": (36, 36), "grayscale": True, "frame_stack": 2, "max_episode_steps": 5}
     envs = WorldVectorEnv(small_world, num_envs=2, autoreset_mode="SameStep", **how)
-    settings = ppo.Settings(envs=2, length=8, updates=2, minibatches=2)
-    agent = ppo.train(envs, settings, lambda steps, agent, returns: told.append((steps, len(returns))))
-    assert told == [(16, 2), (32, 4)]
-    assert agent.act(envs.reset(seed=0)[0]).shape == (2,)
+    learner = ppo.Learner(envs, ppo.Settings(envs=2, length=8, updates=2, minibatches=2))
+    assert [len(learner.update()) for _ in range(2)] == [2, 4] and learner.steps == 32
+    assert learner.agent.act(envs.reset(seed=0)[0]).shape == (2,)
