@@ -35,7 +35,7 @@ class PlayConfig(Command):
     seed: int = 0
     """decides the starting clip and all noise of the first episode; later ones count on from it"""
     record: str | None = None
-    """where to record from the beginning on; otherwise to recordings/<world>, when asked to by key and by scripts"""
+    """where to record from the beginning on; otherwise to recordings/<world and hash>, by key and by scripts"""
     saves: str = "saves"
     """where saved games lie, by world"""
     keys: dict[str, str] = field(default_factory=dict)
@@ -85,7 +85,7 @@ def play(config: PlayConfig) -> PlayReport:
             print(f"{report.dropped} steps were due and dropped: the world took longer than 1/fps.")
     else:
         print(f"No display ({problem}): a script plays {config.steps} steps instead.", flush=True)
-        record = record or f"recordings/{env.name}"
+        record = record or f"recordings/{env.label}"
         report = play_scripted(env, steps=config.steps, film=Path(config.film), record=record, **how)
         print(f"The film is {config.film}.")
     env.close()

@@ -16,7 +16,7 @@ COMMANDS = {
 MEANINGS = {
     "pause": "pause, and go on", "step": "one step, while paused", "reset": "a new episode",
     "rewind": "hold to go back in time; let go to go on from there",
-    "forward": "hold to go forward again, while paused",
+    "forward": "hold to go forward again, while looking back",
     "branch": "next branch", "save": "save into the slot", "load": "load the slot", "slot": "next slot",
     "pilot": "hand over to a script or an agent, and take back", "record": "record, from the episode's beginning on",
     "view": "the dream, the real game, both side by side", "slower": "fewer steps per second",
@@ -46,11 +46,13 @@ class Bindings:
         actions: key names, or chords joined by `+`, to the world's action ids.
         commands: key names to the player's commands.
         noop: the action when no key asks for one.
+        own: keys that were bound by hand, alone or in chords: those of a gamepad stand for themselves then.
     """
 
     actions: Mapping[str, int]
     commands: Mapping[str, str]
     noop: int
+    own: frozenset[str] = frozenset()
 
     def action(self, held: Sequence[str]) -> int:
         """The action that the held keys ask for: that of the longest chord, among equals the one pressed last."""
@@ -85,8 +87,7 @@ class Bindings:
         return playing + rest
 
     def _key(self, name: str) -> str:
-        bound = name in self.commands or name in self.actions
-        return name if bound else PAD.get(name, name)
+        return name if name in self.own else PAD.get(name, name)
 
 
 def bindings_for(keys: Mapping[str, int], meanings: Sequence[str], noop: int,
@@ -115,7 +116,8 @@ def bindings_for(keys: Mapping[str, int], meanings: Sequence[str], noop: int,
         elif wanted != NOTHING:
             raise ValueError(_unknown(key, wanted, meanings))
     used = {name for chord in actions for name in chord.split("+")}
-    return Bindings(actions, {key: name for key, name in commands.items() if key not in used}, noop)
+    by_hand = frozenset(name for chord in own or {} for name in chord.split("+"))
+    return Bindings(actions, {key: name for key, name in commands.items() if key not in used}, noop, by_hand)
 
 
 def _unknown(key: str, wanted: str, meanings: Sequence[str]) -> str:

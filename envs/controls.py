@@ -2,12 +2,16 @@
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from recorders import MissingGame, RecordingError
 from world_model import WorldError
 
 from .bindings import Bindings
 from .game import Game
 from .pilot import Pilot
+from .screen import Inputs
 from .slots import Slots
 from .views import VIEWS
 
@@ -39,12 +43,28 @@ class Controls:
         self.view, self.message = VIEWS[0], ""
         self.pilot = 0
         """place of who plays"""
+        self.passes = game.stage.env.passes
+        """of the steps to come"""
         self._slots, self._slot, self._episode = slots, 1, -1
 
     @property
     def playing(self) -> Pilot:
         """Who plays."""
         return self.pilots[self.pilot]
+
+    def choose(self, frame: NDArray[np.uint8], inputs: Inputs) -> int:
+        """The action of who plays. A script or an agent that fails gives control back, and `message` says why."""
+        if self.pilot == 0:
+            return self.playing.choose(frame, inputs)
+        try:
+            action = self.playing.choose(frame, inputs)
+            if not 0 <= action < self.game.stage.env.world.num_actions:
+                raise ValueError(f"action {action} is not one of {self.game.stage.env.world.num_actions}")
+            return action
+        except Exception as error:  # theirs, whatever it is: the game goes on
+            self.message = f"{self.playing.name} failed, control is yours: {type(error).__name__} {error}"
+            self.pilot = 0
+            return self.playing.choose(frame, inputs)
 
     def do(self, command: str) -> None:
         """Obey; what cannot be done is told in `message`. No step may be under way."""
@@ -68,9 +88,9 @@ class Controls:
     def status(self) -> str:
         """What holds now, in one line."""
         game, who = self.game, self.playing.name
-        parts = [f"{game.stage.env.passes} passes", who if len(self.pilots) > 1 else ""]
+        parts = [f"{self.passes} passes", who if len(self.pilots) > 1 else ""]
         if len(game.timeline.branches) > 1:
-            parts.append(f"branch {game.branch.number} of {len(game.timeline.branches)}")
+            parts.append(f"branch {game.branch.number} of {game.timeline.branches[-1].number}")
         parts += ["recording" if game.recording else "", "back in time" if game.cursor is not None else ""]
         again = self.bindings.key_of("reset") or "no key"
         parts.append(f"game over: {again} plays again" if game.over else "paused" if self.paused else "")
@@ -82,6 +102,7 @@ class Controls:
                 "record": self._record, "view": self._look_otherwise, "slower": lambda: self._speed(0.8),
                 "faster": lambda: self._speed(1.25), "fewer": lambda: self._passes(-1),
                 "more": lambda: self._passes(1), "help": self._help, "quit": self._quit,
+                "on": self.go_on,
                 "rewind": _nothing, "forward": _nothing, "fullscreen": _nothing}  # held, or the screen's
 
     def _pause(self) -> None:
@@ -90,22 +111,24 @@ class Controls:
             self.go_on()
 
     def _single(self) -> None:
-        if self.paused:
+        if self.paused and not self.game.over:
             self.go_on()
             self.singles += 1
 
     def go_on(self) -> None:
         """Go on from where the game is looked at."""
-        before = self.game.branch
+        before, self.singles = self.game.branch, 0 if self.game.cursor is not None else self.singles
         self.game.go_on()
         if self.game.branch is not before:
             self.message = f"branch {self.game.branch.number} leaves branch {before.number} at {self.game.step}"
             self.playing.begin()
 
     def _branch(self) -> None:
-        count = len(self.game.timeline.branches)
-        self.game.select(self.game.branch.number % count + 1)
-        self.message = f"branch {self.game.branch.number}, at its end" if count > 1 else "there is one branch"
+        if len(self.game.timeline.branches) < 2:
+            self.message = "there is one branch"
+            return
+        self.game.select(self.game.timeline.after().number)
+        self.message, self.singles = f"branch {self.game.branch.number}, at its end", 0
         self.playing.begin()
 
     def _save(self) -> None:
@@ -114,7 +137,7 @@ class Controls:
 
     def _load(self) -> None:
         self.game.adopt(self._any_slots().load(self._slot))
-        self.message = f"slot {self._slot} loaded"
+        self.message, self.singles = f"slot {self._slot} loaded", 0
         self.playing.begin()
 
     def _next_slot(self) -> None:
@@ -154,9 +177,8 @@ class Controls:
         self.fps = min(max(self.fps * factor, SLOWEST), FASTEST)
 
     def _passes(self, more: int) -> None:
-        env = self.game.stage.env
-        env.set_passes(min(max(env.passes + more, 1), MOST_PASSES))
-        self.message = f"{env.passes} passes per frame"
+        self.passes = min(max(self.passes + more, 1), max(MOST_PASSES, self.passes))
+        self.message = f"{self.passes} passes per frame"
 
     def _help(self) -> None:
         self.help = not self.help

@@ -1,14 +1,21 @@
 """A game as it is played: episodes, ways back, branches, and what is recorded of them."""
 
 from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from recorders import RecordingError
+from world_model import StateError
+
 from .stage import Outcome, Stage
 from .timeline import Branch, Frame, Moment, Timeline, pack
+
+TROUBLES = (RecordingError, OSError)
+"""what recording may meet that a game goes on after"""
 
 
 class Tape(Protocol):
@@ -20,8 +27,8 @@ class Tape(Protocol):
     def add(self, before: Frame, moment: Moment) -> None:
         """A step was made from the picture `before`."""
 
-    def end(self, branch: Branch, **notes: Any) -> None:
-        """The episode that `begin` began is over, or left; its last picture is the branch's."""
+    def end(self, branch: Branch) -> None:
+        """The episode that `begin` began is over, or left, with as many steps as were added."""
 
     def close(self) -> None:
         """Write what is left."""
@@ -42,6 +49,8 @@ class Game:
         self.cursor: int | None = None
         """step that is looked back at; None where the game is"""
         self.recording = False
+        self.trouble = ""
+        """why recording has ended by itself, if it has"""
         self.scores: list[float] = []
         """of the episodes that were left"""
         self._make_tape = tape
@@ -78,8 +87,10 @@ class Game:
         """Leave the episode, if there is one, and begin another.
 
         Raises:
+            RecordingError: if the episode before cannot be ended on the tape. It goes on then.
             MissingGame, ValueError: as `Stage.begin`; the episode before goes on then.
         """
+        self._end_tape()
         opening = self.stage.begin(seed)
         if self.timeline.branches:
             self.leave()
@@ -89,27 +100,35 @@ class Game:
         if self.recording:
             self._tape_branch()
 
-    def make(self, action: int) -> Outcome | None:
-        """Make a step; None if the one before it has ended the episode."""
+    def make(self, action: int, passes: int) -> Outcome | None:
+        """Make a step with so many passes; None if the one before it has ended the episode."""
         if self._over:
             return None
-        outcome = self.stage.step(action)
-        self._over, self._made = outcome.terminated, self._made + 1
-        if self.timeline.keeps(self._made) and not outcome.terminated:
+        outcome = self.stage.step(action, passes)
+        self._over, self._made = outcome.terminated or outcome.truncated, self._made + 1
+        if self.timeline.keeps(self._made) and not self._over:
             outcome = replace(outcome, saved=self.stage.save())
         return outcome
 
     def take(self, action: int, outcome: Outcome, **who: Any) -> Moment:
-        """Add a step that was made: `who` are the moment's `actor, passes, latency_ms, input_ms`."""
+        """Add a step that was made: `who` are the moment's `actor, passes, latency_ms, input_ms`.
+
+        What cannot be recorded ends the recording, and `trouble` says why; what was recorded before stays.
+        """
         before, (score, real_score) = self.branch.picture(len(self.branch)), self.branch.scores(len(self.branch))
-        moment = Moment(action, outcome.reward, outcome.terminated, pack(outcome.frame),
+        moment = Moment(action, outcome.reward, outcome.terminated, outcome.truncated, pack(outcome.frame),
                         None if outcome.real is None else pack(outcome.real), score + outcome.reward,
                         real_score + outcome.real_reward, **who)
-        if self.recording and self._taped is not self.branch:
-            self._tape_branch()
+        try:
+            if self.recording and self._taped is not self.branch:
+                self._tape_branch()
+            if self._tape is not None and self._taped is self.branch:
+                self._tape.add(before, moment)
+        except TROUBLES as error:
+            self.recording, self.trouble = False, f"recording has ended: {error}"
+            with suppress(*TROUBLES):
+                self._end_tape()
         self.timeline.add(moment, outcome.saved)
-        if self._tape is not None and self._taped is self.branch:
-            self._tape.add(before, moment)
         return moment
 
     def look(self, step: float) -> None:
@@ -117,12 +136,16 @@ class Game:
         self.cursor = int(min(max(step, 0), len(self.branch)))
 
     def go_on(self) -> None:
-        """Go on from what is looked at: a new branch, unless it is where the game is."""
+        """Go on from what is looked at: a new branch, unless it is where the game is.
+
+        Raises:
+            StateError: if it cannot be simulated again as it was; the game stays where it is.
+        """
         step, self.cursor = self.step, None
         if step == len(self.branch):
             return
         self._end_tape()
-        self._restore(step)
+        self._restore(self.branch, step)
         self.timeline.leave(step)
         self._settle()
 
@@ -131,20 +154,25 @@ class Game:
 
         Raises:
             IndexError: if there is none of that number.
+            StateError: if it cannot be simulated again as it was; the game stays where it is.
         """
-        self.cursor = None
+        branch = self.timeline.find(number)
         self._end_tape()
+        self._restore(branch, len(branch))
         self.timeline.select(number)
-        if not self.branch.over:
-            self._restore(len(self.branch))
+        self.cursor = None
         self._settle()
 
     def adopt(self, branch: Branch) -> None:
-        """Go on at the end of a branch from elsewhere."""
-        self.cursor = None
+        """Go on at the end of a branch from elsewhere.
+
+        Raises:
+            StateError: if it cannot be simulated again as it was; the game stays where it is.
+        """
         self._end_tape()
+        self._restore(branch, len(branch))
         self.timeline.adopt(branch)
-        self._restore(len(branch))
+        self.cursor = None
         self._settle()
 
     def record(self, on: bool) -> None:
@@ -153,11 +181,12 @@ class Game:
         Raises:
             RecordingError: if it cannot be recorded.
         """
-        self.recording = on and self.can_record
-        if self.recording:
-            self._tape_branch()
-        else:
+        self.recording = False
+        if not on:
             self._end_tape()
+        elif self.can_record:
+            self._tape_branch()
+            self.recording = True
 
     def leave(self) -> None:
         """The episode is over, or left."""
@@ -166,21 +195,31 @@ class Game:
         self._end_tape()
 
     def close(self) -> None:
-        """Write what is left of a recording, and close the real game."""
-        self._end_tape()
-        if self._tape is not None:
-            self._tape.close()
-        self.stage.close()
+        """Write what is left of a recording, and close the real game.
 
-    def _restore(self, step: int) -> None:
-        """Bring the stage to a step of the branch: the state before it, and what was done from there on."""
-        passes = self.stage.env.passes
-        at, saved = self.branch.nearest(step)
-        self.stage.restore(saved)  # type: ignore[arg-type]
-        for moment in self.branch.moments[at:step]:
-            self.stage.env.set_passes(moment.passes)
-            self.stage.step(moment.action)
-        self.stage.env.set_passes(passes)
+        Raises:
+            RecordingError: if it cannot be written.
+        """
+        with ExitStack() as closing:
+            closing.callback(self.stage.close)
+            if self._tape is not None:
+                closing.callback(self._tape.close)
+            self._end_tape()
+
+    def _restore(self, branch: Branch, step: int) -> None:
+        """Bring the stage to a step of a branch: the state before it, and what was done from there on."""
+        here, (at, saved) = self.stage.save(), branch.nearest(step)
+        try:
+            self.stage.restore(saved)  # type: ignore[arg-type]
+            last = branch.picture(at)
+            for moment in branch.moments[at:step]:
+                last = self.stage.step(moment.action, moment.passes).frame
+            if (last != branch.picture(step)).any():
+                raise StateError(f"frame {step} of branch {branch.number} does not come out again as it was: it was "
+                                 "drawn with other settings, on another machine or by another version")
+        except BaseException:
+            self.stage.restore(here)
+            raise
 
     def _settle(self) -> None:
         """Somewhere else now."""
@@ -191,10 +230,15 @@ class Game:
         if self._tape is None and self._make_tape is not None:
             self._tape = self._make_tape()
         if self._tape is not None:
-            self._tape.begin(self.branch)
             self._taped = self.branch
+            try:
+                self._tape.begin(self.branch)
+            except TROUBLES:
+                with suppress(*TROUBLES):
+                    self._end_tape()
+                raise
 
     def _end_tape(self) -> None:
-        if self._tape is not None and self._taped is not None:
-            self._tape.end(self._taped)
-            self._taped = None
+        taped, self._taped = self._taped, None
+        if self._tape is not None and taped is not None:
+            self._tape.end(taped)

@@ -16,8 +16,7 @@ class Gamepads:
     def __init__(self) -> None:
         pygame.joystick.init()
         self._pads: dict[int, Any] = {}
-        self._axes: dict[tuple[int, int], str | None] = {}
-        self._hats: dict[tuple[int, int], tuple[str, ...]] = {}
+        self._down: dict[tuple[int, str], tuple[str, ...]] = {}  # keys that are down, by pad and part of it
 
     def keys(self, event: pygame.event.Event) -> list[tuple[str, bool]]:
         """What an event of the window says of the pads: names of keys that went down (true) or up (false)."""
@@ -26,27 +25,25 @@ class Gamepads:
             self._pads[pad.get_instance_id()] = pad  # events come only while it is held
         elif event.type == pygame.JOYDEVICEREMOVED:
             self._pads.pop(event.instance_id, None)
+            gone = [part for part in self._down if part[0] == event.instance_id]
+            return [change for part in gone for change in self._now(part, ())]
         elif event.type in (pygame.JOYBUTTONDOWN, pygame.JOYBUTTONUP):
-            return [(f"pad {event.button}", event.type == pygame.JOYBUTTONDOWN)]
+            name = f"pad {event.button}"
+            return self._now((event.instance_id, name), (name,) * (event.type == pygame.JOYBUTTONDOWN))
         elif event.type == pygame.JOYAXISMOTION and event.axis in _AXES:
             low, high = _AXES[event.axis]
-            now = low if event.value < -DEAD else high if event.value > DEAD else None
-            return self._changed(self._axes, (event.instance_id, event.axis), now)
+            down = (low,) * (event.value < -DEAD) + (high,) * (event.value > DEAD)
+            return self._now((event.instance_id, f"axis {event.axis}"), down)
         elif event.type == pygame.JOYHATMOTION:
             x, y = event.value
             down = tuple(name for name, on in (("pad left", x < 0), ("pad right", x > 0), ("pad up", y > 0),
                                                ("pad down", y < 0)) if on)
-            before = self._hats.get((event.instance_id, event.hat), ())
-            self._hats[event.instance_id, event.hat] = down
-            return [*((name, False) for name in before if name not in down),
-                    *((name, True) for name in down if name not in before)]
+            return self._now((event.instance_id, f"hat {event.hat}"), down)
         return []
 
-    @staticmethod
-    def _changed(states: dict[tuple[int, int], str | None], place: tuple[int, int],
-                 now: str | None) -> list[tuple[str, bool]]:
-        before = states.get(place)
-        states[place] = now
-        if before == now:
-            return []
-        return [*([(before, False)] if before else []), *([(now, True)] if now else [])]
+    def _now(self, part: tuple[int, str], down: tuple[str, ...]) -> list[tuple[str, bool]]:
+        """What has changed at a part of a pad, whose keys that are down are now these."""
+        before = self._down.get(part, ())
+        self._down[part] = down
+        return [*((name, False) for name in before if name not in down),
+                *((name, True) for name in down if name not in before)]

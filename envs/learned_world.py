@@ -5,7 +5,7 @@ import os
 import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import gymnasium
 import numpy as np
@@ -38,6 +38,8 @@ class LearnedWorld:
     metadata: dict[str, Any]
     observation_space: gymnasium.Space[Any]
     action_space: gymnasium.Space[Any]
+    recording_controls: ClassVar[dict[str, str]] = {"passes": "set_passes"}
+    """what may change between steps and recordings note with each: attribute, and the method that sets it"""
 
     def _open(self, world: str, render_mode: str | None, device: str, dtype: str, passes: int | None,
               max_episode_steps: int | None, engine: EngineConfig | dict[str, Any] | None, queue: str,
@@ -144,6 +146,11 @@ class LearnedWorld:
     def name(self) -> str:
         """The world's name, as its card says it."""
         return str(self.world.card["name"])
+
+    @property
+    def label(self) -> str:
+        """Name and the beginning of the hash, which no other world has: for folders of what belongs to this one."""
+        return f"{self.name}-{self.world.hash[:8]}"
 
     @property
     def passes(self) -> int:

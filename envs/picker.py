@@ -68,7 +68,7 @@ def pick(screen: Screen, choices: Sequence[Choice]) -> str | None:
                 return None
             if key in ("return", "space", "pad 0", "pad 7"):
                 return choices[at].place
-            if key.isdigit() and 1 <= int(key) <= len(choices):
+            if key in "123456789" and 1 <= int(key) <= len(choices):
                 return choices[int(key) - 1].place
             at = (at + (key in ("down", "s", "tab", "pad down")) - (key in ("up", "w", "pad up"))) % len(choices)
         screen.show(_scene(choices, at))

@@ -17,6 +17,10 @@ Choose = Callable[[NDArray[np.uint8], Inputs], int]
 """(last frame, what the person did) -> action"""
 
 
+ACTORS = ("person", "script", "agent")
+"""names of pilots; recordings name who acted by the place here"""
+
+
 def nothing() -> None:
     """Nothing to forget."""
 
@@ -26,7 +30,7 @@ class Pilot:
     """Somebody who plays.
 
     Attributes:
-        name: as recordings call them.
+        name: one of `ACTORS`.
         choose: decides the action of a step.
         begin: called where what was seen before does not lead on to what comes: forget it.
     """
@@ -64,7 +68,7 @@ def agent(where: str) -> Pilot:
     if not callable(policy):
         raise ValueError(f"agent={where} is no function but {type(policy).__name__}: expected one from a picture, "
                          f"uint8 [H, W, 3], to an action")
-    return Pilot("agent", lambda frame, inputs: int(policy(frame)))
+    return Pilot("agent", lambda frame, inputs: int(policy(frame.copy())))
 
 
 def _behaviour(env: WorldEnv) -> Behaviour:

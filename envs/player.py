@@ -11,7 +11,7 @@ from .bindings import Bindings
 from .controls import Controls
 from .game import Game
 from .hud import Hud
-from .pilot import Pilot
+from .pilot import ACTORS, Pilot
 from .scene import Scene, Track
 from .screen import Inputs, Screen
 from .slots import Slots
@@ -152,13 +152,14 @@ class Player:
                 continue
             if command not in QUIETLY:
                 self._settle()
+                self._wish = Wish()
             elif command == "pause" and not self.controls.paused:
                 self._queue.recall()
             elif command == "fullscreen":
                 self.screen.fullscreen()
             self.controls.do(command)
-            if command in ("reset", "view", "load", "branch"):
-                self._wish = Wish()
+            if command not in QUIETLY:  # what that took was not the world's fault
+                self._due = max(self._due, time.perf_counter())
         self._travel(inputs)
 
     def _travel(self, inputs: Inputs) -> None:
@@ -178,7 +179,8 @@ class Player:
         elif self._back is not None:
             self._back = None
             if not self.controls.paused:
-                self.controls.go_on()
+                self.controls.do("on")
+                self._due = max(self._due, time.perf_counter())
 
     def _ask(self, inputs: Inputs, now: float, steps: int | None) -> _Asked | None:
         """What to ask for at this look: a step that is due, or the one that waits, taken back, with the newest keys."""
@@ -191,8 +193,8 @@ class Player:
         self._wish = (waiting.wish if waiting else self._wish).then(inputs, now)
         if waiting is None and not self._is_due(now, steps):
             return None
-        action = controls.playing.choose(self.game.frame, self._wish.inputs())
-        self._asked = _Asked(action, self._wish, controls.pilot, self.game.stage.env.passes)
+        action = controls.choose(self.game.frame, self._wish.inputs())
+        self._asked = _Asked(action, self._wish, ACTORS.index(controls.playing.name), controls.passes)
         self._wish = Wish()
         if waiting is not None:
             self.report.replaced += waiting.action != action
@@ -213,7 +215,8 @@ class Player:
         if not self.live:
             return True
         enough = steps is not None and len(self.report.latencies_ms) + len(self._queue) >= steps
-        if enough or (self.controls.paused and len(self._queue)):
+        alone = self.controls.paused or self.controls.pilot > 0  # scripts choose by the picture that is
+        if enough or (alone and len(self._queue)):
             return False
         return now >= self._due
 
@@ -235,7 +238,7 @@ class Player:
     def _make(self, asked: _Asked) -> _Made | None:
         """Make a step; None if the one before it has ended the episode. Live, called by the queue's thread."""
         before = time.perf_counter()
-        outcome = self.game.make(asked.action)
+        outcome = self.game.make(asked.action, asked.passes)
         return None if outcome is None else _Made(asked, outcome, 1000 * (time.perf_counter() - before))
 
     def _take(self, made: _Made) -> None:
@@ -248,6 +251,8 @@ class Player:
         self.report.latencies_ms.append(made.latency_ms)
         self.report.inputs_ms.append(input_ms)
         self.hud.add(made.outcome.reward, made.latency_ms, input_ms, now)
+        if self.game.trouble:
+            self.controls.message, self.game.trouble = self.game.trouble, ""
 
     def _settle(self) -> None:
         """Take what is under way, without what has not begun."""

@@ -1,6 +1,7 @@
 """The file of a saved game: how it began, every step, every picture, and states to go on from."""
 
 import json
+import os
 import tempfile
 import zipfile
 from dataclasses import fields
@@ -17,8 +18,8 @@ VERSION = 1
 _COLUMNS = [f.name for f in fields(Moment) if f.name not in ("picture", "real", "real_score")]
 
 
-def write_game(path: Path, branch: Branch, states: dict[int, WorldState]) -> None:
-    """Write a branch and some of its states, by step, to one npz file.
+def write_game(path: Path, branch: Branch, states: dict[int, WorldState], passes: int) -> None:
+    """Write a branch, some of its states, by step, and the present number of passes to one npz file.
 
     Raises:
         OSError: if it cannot be written.
@@ -26,7 +27,7 @@ def write_game(path: Path, branch: Branch, states: dict[int, WorldState]) -> Non
     start, arrays = _split(branch.start)
     last = states[max(states)]
     note = {"version": VERSION, "world": last.world, "seed": branch.seed, "steps": len(branch), "start": start,
-            "score": branch.scores(len(branch))[0], "shape": list(branch.shape)}  # fmt: skip
+            "score": branch.scores(len(branch))[0], "shape": list(branch.shape), "passes": passes}  # fmt: skip
     pictures = [branch.first, *(moment.picture for moment in branch.moments)]
     members = {"note": _bytes(json.dumps(note).encode()), "pictures": _bytes(b"".join(pictures)),
                "lengths": np.array([len(picture) for picture in pictures])}  # fmt: skip
@@ -38,6 +39,8 @@ def write_game(path: Path, branch: Branch, states: dict[int, WorldState]) -> Non
             members[f"state {step}"] = _bytes((Path(folder) / "state").read_bytes())
     with path.open("wb") as file:
         np.savez(file, **members)  # type: ignore[arg-type]
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def read_note(path: Path, world: str) -> dict[str, Any]:
@@ -61,6 +64,9 @@ def read_game(path: Path, world: World) -> tuple[Branch, dict[int, WorldState]]:
         StateError: if the file is damaged or of another world.
     """
     note, data = read_note(path, world.hash), _members(path)
+    missing = {"pictures", "lengths", *(f"moment {name}" for name in _COLUMNS)} - data.keys()
+    if missing:
+        raise StateError(f"{path} lacks {sorted(missing)}: save another one in its place")
     whole, ends = data["pictures"].tobytes(), np.cumsum(data["lengths"])
     pictures = [whole[end - length : end] for end, length in zip(ends, data["lengths"], strict=True)]
     columns = {name: data[f"moment {name}"].tolist() for name in _COLUMNS}

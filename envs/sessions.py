@@ -1,6 +1,6 @@
 """Ways to play: a person in a window, a script into a film."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 
@@ -9,11 +9,12 @@ from .film import Film
 from .game import Game
 from .keymap import noop_action
 from .picker import pick, worlds_here
-from .pilot import Pilot, agent, person, script
+from .pilot import agent, person, script
 from .player import Player, PlayReport
 from .slots import Slots
 from .stage import Stage
 from .tape import RecordingTape
+from .timeline import Timeline
 from .world_env import WorldEnv
 
 FILM_COLUMNS = 320
@@ -68,8 +69,8 @@ def play_in_window(
         scale: window pixels per frame pixel; what suits the frames when None.
         seed: episode i is reset with seed + i.
         record: where to record from the beginning on, if at all; earlier recordings of this world may be there.
-        recordings: folder in which what is recorded later on lies by the world's name.
-        saves: folder in which saved games lie by the world's name.
+        recordings: folder in which what is recorded later on lies by the world's name and hash.
+        saves: folder in which saved games lie by the world's name and hash.
         keys: keys to actions and commands of one's own, see `envs.bindings`.
         player: an agent to hand over to, `module:function`.
 
@@ -81,9 +82,9 @@ def play_in_window(
     fps, scale = _checked(env, fps, scale)
     bindings = keys_of(env, keys)
     pilots = [person(bindings), script(env, seed), *([agent(player)] if player else [])]
-    game = _game(env, pilots, record or Path(recordings) / env.name)
+    game = _game(env, record or Path(recordings) / env.label)
     game.recording = record is not None
-    slots = Slots(Path(saves) / env.name, env)
+    slots = Slots(Path(saves) / env.label, env)
     with closing(Window(env.world.observation_shape, scale, title=f"Foreframe {env.name}")) as window, closing(game):
         return Player(game, window, pilots, bindings, fps=fps, seed=seed, slots=slots, live=True).run()
 
@@ -117,8 +118,8 @@ def play_scripted(
         raise ValueError(f"steps must be at least 1, got {steps}")
     screen = Film(env.world.observation_shape, scale or max(1, round(FILM_COLUMNS / env.world.observation_shape[1])))
     pilots = [script(env, seed)]
-    game = _game(env, pilots, record)
-    game.recording = True
+    game = _game(env, record)
+    game.recording, game.timeline = True, Timeline(memory=0)  # nobody goes back
     with closing(screen), closing(game):
         report = Player(game, screen, pilots, keys_of(env), fps=fps, seed=seed, restart=True).run(steps)
         film.parent.mkdir(parents=True, exist_ok=True)
@@ -126,8 +127,8 @@ def play_scripted(
     return report
 
 
-def _game(env: WorldEnv, pilots: Sequence[Pilot], record: str | Path) -> Game:
-    return Game(Stage(env), lambda: RecordingTape(record, env, [pilot.name for pilot in pilots]))
+def _game(env: WorldEnv, record: str | Path) -> Game:
+    return Game(Stage(env), lambda: RecordingTape(record, env))
 
 
 def _checked(env: WorldEnv, fps: float | None, scale: int | None) -> tuple[float, int | None]:

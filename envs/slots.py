@@ -1,7 +1,6 @@
 """Games saved to go on with later."""
 
 import os
-import uuid
 from pathlib import Path
 from typing import Any
 
@@ -52,27 +51,31 @@ class Slots:
         branch, now = game.branch, game.stage.save().world
         older = {step: state.world for step, state in sorted(branch.states.items())[-STATES:]
                  if isinstance(state, StageState)}  # fmt: skip
-        part = self.folder / f"{uuid.uuid4().hex[:8]}.part"
+        part = self._file(slot).with_suffix(".part")  # one that a killed save has left is written over
         try:
-            write_game(part, branch, {**older, len(branch): now})
+            write_game(part, branch, {**older, len(branch): now}, self._env.passes)
             os.replace(part, self._file(slot))
         finally:
             part.unlink(missing_ok=True)
         return f"saved: {self.describe(slot)}"
 
     def load(self, slot: int) -> Branch:
-        """The branch that was saved, with states to go back to. The environment is reset.
+        """The branch that was saved, with states to go back to. The environment stays where it is.
 
         Raises:
             StateError: if the slot is empty, damaged, or of another world.
         """
         if not self._file(slot).is_file():
             raise StateError(f"slot {slot} is empty: save a game into it first")
-        self._note(slot)
+        passes = int(self._note(slot)["passes"])
         branch, states = read_game(self._file(slot), self._env.world)
+        here = self._env.snapshot()
         self._env.reset(seed=branch.seed, options=branch.start.get("options"))
-        branch.states = {0: StageState(self._env.snapshot(), None)}
-        branch.states |= {step: StageState(state, None) for step, state in states.items()}
+        first = StageState(self._env.snapshot(), None, self._env.passes)
+        self._env.restore(here)
+        drawn = {step: branch.moments[step - 1].passes if step else passes for step in states}
+        branch.states = {0: first}
+        branch.states |= {step: StageState(state, None, drawn[step]) for step, state in states.items()}
         return branch
 
     def _file(self, slot: int) -> Path:

@@ -14,10 +14,11 @@ from .world_env import WorldEnv
 
 @dataclass(frozen=True)
 class StageState:
-    """A moment of both, to go back to."""
+    """A moment of both, to go back to, and with how many passes it was drawn."""
 
     world: WorldState
     real: Any
+    passes: int
 
     @property
     def nbytes(self) -> int:
@@ -51,6 +52,7 @@ class Outcome:
     frame: NDArray[np.uint8]
     reward: float
     terminated: bool
+    truncated: bool
     real: NDArray[np.uint8] | None = None
     real_reward: float = 0.0
     saved: StageState | None = None
@@ -89,21 +91,23 @@ class Stage:
         self._together = True
         return Opening(frame, {"options": options, **self.env.recording_start(info)}, frames[-1])
 
-    def step(self, action: int) -> Outcome:
-        """One step of both."""
-        frame, reward, terminated, _, _ = self.env.step(action)
+    def step(self, action: int, passes: int) -> Outcome:
+        """One step of both, the world's drawn with so many passes."""
+        self.env.set_passes(passes)
+        frame, reward, terminated, truncated, _ = self.env.step(action)
         if not self._together or self._real is None:
-            return Outcome(frame, reward, terminated)
+            return Outcome(frame, reward, terminated, truncated)
         real = self._real.step(action)
-        return Outcome(frame, reward, terminated, real.frame, real.reward)
+        return Outcome(frame, reward, terminated, truncated, real.frame, real.reward)
 
     def save(self) -> StageState:
         """This moment."""
-        together = self._together and self._real is not None
-        return StageState(self.env.snapshot(), self._real.save() if together and self._real is not None else None)
+        real = self._real.save() if self._together and self._real is not None else None
+        return StageState(self.env.snapshot(), real, self.env.passes)
 
     def restore(self, saved: StageState) -> None:
         """Go on from a moment; without the real game where that could not be saved."""
+        self.env.set_passes(saved.passes)  # those of its frames in flight
         self.env.restore(saved.world)
         self._together = saved.real is not None and self._real is not None
         if self._together and self._real is not None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from recorders import Extra, ZarrRecorder
 
+from .pilot import ACTORS
 from .timeline import Branch, Frame, Moment
 from .world_env import WorldEnv
 
@@ -22,55 +23,55 @@ class RecordingTape:
     Args:
         path: the recording's folder; it may hold earlier recordings of the same world.
         env: the world that is played.
-        actors: who may play, e.g. `["person", "script"]`; steps name them by their place.
 
     Raises:
         RecordingError: if `path` is a file.
     """
 
-    def __init__(self, path: str | Path, env: WorldEnv, actors: Sequence[str]) -> None:
-        self._id = ""
+    def __init__(self, path: str | Path, env: WorldEnv) -> None:
+        self._id, self._steps = "", 0
         self._recorder = ZarrRecorder(
             path,
             env.observation_space,
             env.action_space,
             extras={
                 "actor": Extra("uint8", description="place in `behaviours` of who acted"),
-                "passes": Extra("uint8", description="network calls that the next observation was drawn with"),
+                "passes": Extra("uint16", description="network calls that the next observation was drawn with"),
                 "latency_ms": Extra("float32", unit="ms", description="how long the world took for the step"),
                 "input_ms": Extra("float32", unit="ms", description="from reading the keys to showing the frame"),
             },
-            meta={**env.recording_card(), "behaviours": list(actors), "controls": {"passes": "set_passes"}},
+            meta={**env.recording_card(), "behaviours": list(ACTORS), "controls": env.recording_controls},
         )
 
     def begin(self, branch: Branch) -> None:
         """An episode begins, with the moments that the branch has already."""
         note: dict[str, Any] = {"branch_of": branch.recorded} if branch.recorded else {}
-        self._id = self._recorder.begin(**branch.start, **note)
+        self._id, self._steps = self._recorder.begin(**branch.start, **note), 0
         for step, moment in enumerate(branch.moments):
             self.add(branch.picture(step), moment)
-        branch.recorded = {"episode": self._id, "step": len(branch)}
 
     def add(self, before: Frame, moment: Moment) -> None:
         """A step was made from the picture `before`."""
-        self._recorder.add(before, moment.action, moment.reward, moment.terminated, False, actor=moment.actor,
-                           passes=min(moment.passes, 255), latency_ms=moment.latency_ms, input_ms=moment.input_ms)
+        self._recorder.add(before, moment.action, moment.reward, moment.terminated, moment.truncated,
+                           actor=moment.actor, passes=moment.passes, latency_ms=moment.latency_ms,
+                           input_ms=moment.input_ms)
+        self._steps += 1
 
-    def end(self, branch: Branch, **notes: Any) -> None:
-        """The episode that `begin` began is over, or left; its last picture is the branch's."""
-        branch.recorded = {"episode": self._id, "step": len(branch)}
-        self._recorder.end(branch.picture(len(branch)), wait=False, **_latencies(branch), **notes)
+    def end(self, branch: Branch) -> None:
+        """The episode that `begin` began is over, or left, with as many steps as were added."""
+        branch.recorded = {"episode": self._id, "step": self._steps}
+        self._recorder.end(branch.picture(self._steps), wait=False, **_latencies(branch.moments[: self._steps]))
 
     def close(self) -> None:
         """Write what is left."""
         self._recorder.close()
 
 
-def _latencies(branch: Branch) -> dict[str, Any]:
+def _latencies(moments: Sequence[Moment]) -> dict[str, Any]:
     """Median and 99th percentile of what steps took and of keys to picture, in milliseconds."""
     found = {}
     for name in ("latency_ms", "input_ms"):
-        values = [getattr(moment, name) for moment in branch.moments]
+        values = [getattr(moment, name) for moment in moments]
         if values:
             p50, p99 = np.percentile(values, [50, 99])
             found[name] = {"p50": round(float(p50), 2), "p99": round(float(p99), 2)}

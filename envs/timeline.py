@@ -39,6 +39,7 @@ class Moment:
     action: int
     reward: float
     terminated: bool
+    truncated: bool
     picture: bytes
     """what followed, packed"""
     real: bytes | None = None
@@ -57,7 +58,7 @@ class Moment:
     """from reading the keys to showing the picture"""
 
 
-@dataclass
+@dataclass(eq=False)
 class Branch:
     """An episode, or one that leaves another at some step and goes on differently, with all moments from the reset."""
 
@@ -89,7 +90,7 @@ class Branch:
     @property
     def over(self) -> bool:
         """Whether the episode has ended."""
-        return bool(self.moments) and self.moments[-1].terminated
+        return bool(self.moments) and (self.moments[-1].terminated or self.moments[-1].truncated)
 
     def picture(self, step: int) -> Frame:
         """The picture after so many steps."""
@@ -121,29 +122,34 @@ class Timeline:
 
     Args:
         every: steps from one state that is kept to the next.
-        memory: bytes that states may take; above it every second of the older ones is let go. What is not kept is
-            simulated again from the state before it, which takes longer the fewer there are.
+        memory: bytes that states and pictures may take; above it every second of the older states is let go, and whole
+            branches when that is not enough. A step without a state is simulated again from the state before it, which
+            takes longer the fewer there are.
     """
 
     def __init__(self, every: int = 15, memory: float = 4e8) -> None:
         self.every, self.memory = every, memory
         self.branches: list[Branch] = []
-        self.current = -1
+        """those that are kept, by number"""
+        self._played: Branch | None = None
+        self._next = 1  # number of the branch to come
 
     @property
     def branch(self) -> Branch:
         """The branch that is played."""
-        return self.branches[self.current]
+        if self._played is None:
+            raise RuntimeError("nothing has begun: call begin first")
+        return self._played
 
     def begin(self, seed: int, start: dict[str, Any], first: Frame, state: Saved, real: Frame | None = None) -> Branch:
         """An episode begins, which becomes the branch that is played."""
-        new = Branch(len(self.branches) + 1, seed, start, pack(first), None if real is None else pack(real),
+        new = Branch(self._next, seed, start, pack(first), None if real is None else pack(real),
                      first.shape, states={0: state})
         return self._add(new)
 
     def adopt(self, branch: Branch) -> Branch:
         """A branch from elsewhere, a saved one say, becomes the one that is played."""
-        branch.number, branch.parent, branch.left_at = len(self.branches) + 1, None, 0
+        branch.number, branch.parent, branch.left_at = self._next, None, 0
         return self._add(branch)
 
     def add(self, moment: Moment, state: Saved | None) -> None:
@@ -159,10 +165,23 @@ class Timeline:
         return step % self.every == 0
 
     def leave(self, step: int) -> Branch:
-        """Go on from a step of the branch that is played: from its end as itself, from before it as a new branch."""
-        if step == len(self.branch) and not self.branch.over:
-            return self.branch
-        return self._add(self.branch.fork(len(self.branches) + 1, step))
+        """Go on from a step of the branch that is played, which is not its end, as a new branch."""
+        return self._add(self.branch.fork(self._next, step))
+
+    def find(self, number: int) -> Branch:
+        """The branch of that number.
+
+        Raises:
+            IndexError: if there is none, or none any more.
+        """
+        for branch in self.branches:
+            if branch.number == number:
+                return branch
+        raise IndexError(f"no branch has the number {number}; there are {[branch.number for branch in self.branches]}")
+
+    def after(self) -> Branch:
+        """The branch that comes after the one that is played, in turn."""
+        return self.branches[(self.branches.index(self.branch) + 1) % len(self.branches)]
 
     def select(self, number: int) -> Branch:
         """The branch of that number becomes the one that is played.
@@ -170,26 +189,34 @@ class Timeline:
         Raises:
             IndexError: if there is none.
         """
-        if not 1 <= number <= len(self.branches):
-            raise IndexError(f"branch must be from 1 to {len(self.branches)}, got {number}")
-        self.current = number - 1
-        return self.branch
+        self._played = self.find(number)
+        return self._played
 
     def _add(self, branch: Branch) -> Branch:
         self.branches.append(branch)
-        self.current = len(self.branches) - 1
+        self._played, self._next = branch, branch.number + 1
+        self._thin()
         return branch
 
     def _thin(self) -> None:
-        """Let go of every second older state while all of them take more memory than they may."""
-        while self._kept() > self.memory and any(list(self._older())):
-            for branch, steps in self._older():
+        """While too much is kept, let go of every second older state, then of whole branches, the oldest first."""
+        while self._kept() > self.memory:
+            older = list(self._older())
+            for branch, steps in older:
                 for step in steps[::2]:
                     del branch.states[step]
+            if not older:
+                oldest = next((branch for branch in self.branches if branch is not self.branch), None)
+                if oldest is None:
+                    return
+                self.branches.remove(oldest)
 
     def _kept(self) -> int:
-        """Bytes of all states, those that branches share counted once."""
-        return sum({id(state): state.nbytes for branch in self.branches for state in branch.states.values()}.values())
+        """Bytes of all states, those that branches share counted once, and of all pictures."""
+        states = {id(state): state.nbytes for branch in self.branches for state in branch.states.values()}
+        pictures = (len(moment.picture) + len(moment.real or b"")
+                    for branch in self.branches for moment in branch.moments[branch.left_at :])
+        return sum(states.values()) + sum(pictures)
 
     def _older(self) -> Iterator[tuple[Branch, list[int]]]:
         """Every branch's steps whose states may go: not the first, which all is simulated from, nor the last."""

@@ -110,6 +110,7 @@ class Window:
 
     def close(self) -> None:
         """Close the window."""
+        pygame.joystick.quit()  # so that the next window is told of the gamepads that are there
         pygame.display.quit()
 
     def _keys(self, event: pygame.event.Event) -> list[tuple[str, bool]]:

@@ -85,11 +85,13 @@ class RecordEpisodes(gymnasium.Wrapper, RecordConstructorArgs):
         if self._lost:
             raise RecordingError(LOST)
         action = in_format(self.env.action_space, action)
+        controls = control_values(self.env)
         taken, before = copy.deepcopy(action), time.perf_counter()
         observation, reward, terminated, truncated, info = self.env.step(action)
         latency_ms = 1000 * (time.perf_counter() - before)
         self._lost = True  # until it is recorded; the environment has gone on
-        values = {name: step_value(name, self.actor, latency_ms, info) for name in self.recorder.extras}
+        said = {**controls, **info}
+        values = {name: step_value(name, self.actor, latency_ms, said) for name in self.recorder.extras}
         self.recorder.add(self._observation, taken, float(reward), terminated, truncated, **values)
         self._lost = False
         self._observation = copy.deepcopy(observation)
@@ -126,11 +128,22 @@ def open_recorder(
         recorder,
         env.single_observation_space if vector else env.observation_space,
         env.single_action_space if vector else env.action_space,
-        extras={**STEP_EXTRAS, **(infos or {})},
-        meta={**env_card(env), "behaviours": list(actors), **(meta or {})},
+        extras={**STEP_EXTRAS, **{name: Extra("int64") for name in control_values(env)}, **(infos or {})},
+        meta={**env_card(env), "behaviours": list(actors), **_controls_note(env), **(meta or {})},
         lanes=env.num_envs if vector else 1,
         **options,
     )
+
+
+def control_values(env: Any) -> dict[str, Any]:
+    """What an environment with `recording_controls`, name to method, wants to be set to before its next step."""
+    unwrapped = env.unwrapped
+    return {name: getattr(unwrapped, name) for name in getattr(unwrapped, "recording_controls", {})}
+
+
+def _controls_note(env: Any) -> dict[str, Any]:
+    controls = getattr(env.unwrapped, "recording_controls", {})
+    return {"controls": dict(controls)} if controls else {}
 
 
 def start_notes(env: gymnasium.Env[Any, Any], info: Mapping[str, Any]) -> dict[str, Any]:

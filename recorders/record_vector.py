@@ -12,7 +12,7 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, Vecto
 from gymnasium.vector.utils import iterate
 
 from .layout import RecordingError
-from .record_episodes import LOST, fresh_seed, open_recorder, step_value
+from .record_episodes import LOST, control_values, fresh_seed, open_recorder, step_value
 from .recorder import Recorder
 from .schema import Extra
 from .spaces import in_format
@@ -91,6 +91,7 @@ class RecordVectorEpisodes(VectorWrapper):
         if self._lost:
             raise RecordingError(LOST)
         actions = in_format(self.env.action_space, actions)
+        controls = control_values(self.env)
         taken, before = self._each(self.env.action_space, actions), time.perf_counter()
         observations, rewards, terminations, truncations, infos = self.env.step(actions)
         latency_ms = 1000 * (time.perf_counter() - before)
@@ -102,7 +103,8 @@ class RecordVectorEpisodes(VectorWrapper):
                 continue
             done = bool(terminations[place] or truncations[place])
             same_step = done and self.mode == AutoresetMode.SAME_STEP
-            said = self._info_of(infos["final_info"] if same_step and "final_info" in infos else infos, place)
+            told = infos["final_info"] if same_step and "final_info" in infos else infos
+            said = {**controls, **self._info_of(told, place)}
             values = {name: step_value(name, self.actor, latency_ms, said) for name in self.recorder.extras}
             self.recorder.add(self._observations[place], taken[place], float(rewards[place]),
                               bool(terminations[place]), bool(truncations[place]), lane=place, **values)  # fmt: skip

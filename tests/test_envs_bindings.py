@@ -59,3 +59,10 @@ def test_the_page_lists_every_action_and_every_command():
     assert "up+space: rightfire" in page and "P: pause, and go on" in page and "F1, H: this list" in page
     assert len(page) == len(PONG) + len(MEANINGS)
     assert bound().line().startswith("up w down s space: play  P pause  Backspace rewind")
+
+
+def test_buttons_bound_by_hand_no_longer_stand_for_keys():
+    own = bound({"pad 1": "nothing", "pad 2+pad 3": "FIRE"})
+    assert own.command("pad 1") is None and own.command("pad 2") is None
+    assert own.action(["pad 2", "pad 3"]) == 1
+    assert own.command("pad 4") == "branch"

@@ -233,3 +233,23 @@ def test_the_real_game_plays_beside_from_the_same_start(env):
     real = [origin.real_picture(step) for step in range(len(origin) + 1)]
     assert any((a != b).any() for a, b in pairwise(real))
     assert (branch.real_picture(4) == real[4]).all() and branch is not origin
+
+
+def test_an_agent_that_fails_gives_control_back(env):
+    def fails(frame, inputs):
+        frame[:] = 0  # it may write into its copy
+        raise KeyError("no weights")
+
+    for choose in (fails, lambda *_: 99):
+        agent = Pilot("agent", lambda frame, inputs, choose=choose: choose(frame.copy(), inputs))
+        pilots = [person(keys_of(env)), agent]
+        screen, report, player = run(env, Inputs(), key("t"), Inputs(held=("up",)), pilots=pilots)
+        assert "agent failed, control is yours" in screen.lines[2][4] and len(report.latencies_ms) == 3
+        assert [moment.actor for moment in player.game.branch.moments] == [0, 0, 0]
+
+
+def test_tab_with_one_branch_changes_nothing(env):
+    tape = Tape()
+    screen, _, _ = run(env, Inputs(), key("tab"), Inputs(), tape=tape)
+    assert [event[0] for event in tape.events] == ["begin", "add", "add", "add", "end"]
+    assert "there is one branch" in screen.lines[1][4]

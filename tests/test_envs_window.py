@@ -180,3 +180,5 @@ def test_buttons_sticks_and_hats_of_gamepads_are_keys(pygame, window):
     assert window.poll().held == ("pad right", "pad up")
     pad(pygame, pygame.JOYHATMOTION, hat=0, value=(0, 1))
     assert window.poll().held == ("pad up",)
+    pad(pygame, pygame.JOYDEVICEREMOVED)
+    assert window.poll().held == ()

@@ -63,7 +63,8 @@ def test_the_recording_draws_the_same_frames_again(tiny_world, tmp_path):
 def test_a_script_plays_on_when_a_game_ends(ending_world, tmp_path):
     done = start(f"world={ending_world}", "steps=5", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    recording = open_recording(tmp_path / "recordings" / "Ending-v0")
+    (folder,) = (tmp_path / "recordings").glob("Ending-v0-*")
+    recording = open_recording(folder)
     assert [episode.seed for episode in recording.episodes] == [0, 1, 2, 3, 4]
     assert [episode.steps for episode in recording.episodes] == [1] * 5
 
