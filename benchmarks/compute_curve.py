@@ -39,6 +39,10 @@ class ComputeCurveConfig(Command):
     """steps from each"""
     batch: int = 24
     """situations drawn together"""
+    passes: int | None = None
+    """denoising passes that all worlds are drawn with; each its own number when null"""
+    still: int | None = None
+    """`sampler.still` that all worlds are drawn with; each its own when null"""
     seed: int = 1_000_000
     """first episode seed of the real game"""
 
@@ -94,8 +98,9 @@ def main(cfg: DictConfig) -> None:
         bench = Bench(first, asked)
         rows = []
         for folder in folders:
-            world = load_world(folder)
-            rows.append((folder.name, *cost(world), row(world, bench, config.batch)))
+            world = load_world(folder).with_sampler(config.passes, still=config.still)
+            drawn = {"passes, still": f"{world.sampler.steps}, {world.sampler.still}"}
+            rows.append((folder.name, *cost(world), drawn | row(world, bench, config.batch)))
     except (WorldError, MissingGame, ValueError) as error:
         sys.exit(f"compute_curve: {error}")
     text = table(rows)

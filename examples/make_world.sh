@@ -8,9 +8,9 @@ game=${1:-Pong}
 shift || true
 case $game in
     Pong) settings=(trainer.errors.size=64) ;;
-    Breakout) settings=(init=envs/worlds/Pong-v0 trainer.steps=3400 trainer.own_after=0.15 trainer.own_share=0.6
-        trainer.noise_draws=16 trainer.undecided_share=0.3 trainer.expect_share=0.5 trainer.moments=32 trainer.astray=0.01
-        trainer.loss.rarity=0.2 trainer.errors.size=32 trainer.errors.frame=0.2) ;;
+    Breakout) settings=(init=envs/worlds/Pong-v0 trainer.steps=4300 trainer.own_after=0.15 trainer.own_share=0.6
+        trainer.noise_draws=16 trainer.undecided_share=0.3 trainer.expect_share=0.5 trainer.moments=96 trainer.astray=0.01
+        trainer.loss.rarity=0.2 trainer.errors.size=32 trainer.errors.frame=0.2 sampler.steps=2) ;;
     *) echo "make_world: no settings for $game; there are Pong and Breakout" >&2; exit 2 ;;
 esac
 python=$PWD/.venv/bin/python

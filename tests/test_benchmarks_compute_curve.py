@@ -32,9 +32,10 @@ def test_the_table_has_a_column_per_world_and_a_row_per_figure() -> None:
 @pytest.mark.slow
 def test_a_run_of_the_real_game_is_measured(tiny_world: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks.compute_curve", f"run={tmp_path}", f"beside=[{tiny_world}]",
-               "starts=2", "horizon=8"]
+               "starts=2", "horizon=8", "still=9"]
     found = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent.parent)
     assert found.returncode == 0, found.stderr
-    assert "| paddle_px 8 |" in found.stdout and (tmp_path / "compute_curve.md").read_text() in found.stdout
+    assert "| paddle_px 8 |" in found.stdout and "| passes, still | 2, 9 |" in found.stdout
+    assert (tmp_path / "compute_curve.md").read_text() in found.stdout
     empty = subprocess.run(command[:4], capture_output=True, text=True, cwd=Path(__file__).parent.parent)
     assert empty.returncode == 1 and "train with keep=true" in empty.stderr and "Traceback" not in empty.stderr

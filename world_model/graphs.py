@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from .noise import batch_noise
+from .replenishment import replenish, shown_before
 from .rollout import Drawn, World
-from .sampler import flow_path, replenish
+from .sampler import flow_path
 from .state import WorldState
 
 if TYPE_CHECKING:
@@ -75,7 +76,9 @@ class StaticStep:
             clean = drawn[0] if guidance == 1 else torch.lerp(drawn[1], drawn[0], guidance)
             keep = self.levels[i + 1] / self.levels[i]  # as in `run_levels`, to the bit
             x = torch.add(keep * x, clean, alpha=self.alphas[i + 1] - keep * self.alphas[i])
-        shown = replenish(model.scaler.decode(x[:, 0]), cache.pictures[:, -1], self.world.sampler.still)
+        shown = model.scaler.decode(x[:, 0])
+        if self.world.sampler.still:
+            shown = replenish(shown, shown_before(cache, model.scaler), self.world.sampler.still)
         seen = model.scaler.encode(shown)[:, None]
         fresh: list[tuple[Tensor, Tensor]] = []
         committed = model.think_cached(seen.to(dtype), recent, self.times[-1], led, cache.rings, fresh)

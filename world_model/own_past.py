@@ -16,8 +16,9 @@ from torch import Tensor
 from .clips import Clips
 from .contexts import Contexts
 from .model import WorldModel
+from .replenishment import before_each, replenish
 from .rollout import World
-from .sampler import SamplerConfig, level_times, replenish
+from .sampler import SamplerConfig, level_times
 
 
 @torch.no_grad()
@@ -66,9 +67,10 @@ def free_past(model: WorldModel, clips: Clips, sampler: SamplerConfig, first: in
 
 
 def as_shown(model: WorldModel, drawn: Tensor, before: Tensor, sampler: SamplerConfig) -> Tensor:
-    """Drawn frames [B, T, H, W, 3] as they would be committed after those `before`, in model units."""
+    """Drawn frames [B, T, H, W, 3] as they would be committed, frame i after `before[:, : i + 1]`, in model units."""
     decode = model.scaler.decode
-    return model.scaler.encode(replenish(decode(drawn), decode(before), sampler.still))
+    past = before_each(decode(before), model.config.history)
+    return model.scaler.encode(replenish(decode(drawn), past, sampler.still))
 
 
 def _draw(model: WorldModel, context: Tensor, actions: Tensor, noise: Tensor, times: list[float]) -> Tensor:

@@ -16,7 +16,8 @@ from .passes import Passes, with_noise
 from .plan_config import PlanConfig
 from .plans import live_levels
 from .precision import own_settings
-from .sampler import SamplerConfig, flow_path, level_times, replenish, run_levels
+from .replenishment import replenish, shown_before
+from .sampler import SamplerConfig, flow_path, level_times, run_levels
 from .scripted import begun, roll_out
 from .served import ServedModel, ServedStep, can_serve
 from .state import Flight, StateError, WorldState
@@ -191,8 +192,11 @@ class World:
 
         `served`: of the passes that drew it.
         """
-        shown = replenish(self.model.scaler.decode(clean), state.cache.pictures[:, -1], self.sampler.still)
-        tokens = self.commit(state, self.model.scaler.encode(shown)[:, None], actions, shown[:, None], served)
+        scaler = self.model.scaler
+        shown = scaler.decode(clean)
+        if self.sampler.still:
+            shown = replenish(shown, shown_before(state.cache, scaler), self.sampler.still)
+        tokens = self.commit(state, scaler.encode(shown)[:, None], actions, shown[:, None], served)
         rewards, terminated = self.model.outcome.decide(tokens)
         return Drawn(shown, rewards[:, 0], terminated[:, 0])
 

@@ -30,8 +30,9 @@ class SamplerConfig:
     """how far past the estimate that is told no action the one that is told it is moved: 1 is the estimate itself, more
     obeys more and costs twice the passes (arXiv:2207.12598); only for worlds trained with `action_dropout`"""
     still: int = 0
-    """change, of 255 in any colour, up to which a pixel stays as it was in the frame before; 0: every change is shown.
-    What should not move then cannot wear away, nor can it fade so slowly; see `replenish`"""
+    """change, of 255 in any colour, up to which a pixel is shown as it was in one of the last frames (as many as the
+    decoder sees), the nearest; 0: every change is shown. What should not move then cannot wear away, nor can it fade so
+    slowly; see `replenish`"""
 
     def __post_init__(self) -> None:
         if not 0 <= self.guidance <= 20:
@@ -54,21 +55,6 @@ def shift_time(u: Tensor, shift: float) -> Tensor:
 def level_times(config: SamplerConfig) -> Tensor:
     """Noise time of every integer level: float32 [steps + 1], 0 at level 0 and 1 at level `steps`."""
     return shift_time(torch.linspace(0, 1, config.steps + 1, dtype=torch.float32, device="cpu"), config.shift)
-
-
-def replenish(frames: Tensor, before: Tensor, still: int) -> Tensor:
-    """Pixels of `frames` that differ from those `before` by more than `still` in any colour, the others as before.
-
-    Conditional replenishment (Mounts 1969, Bell System Technical Journal 48), there to save bits. Here it stops small
-    errors from adding up: a network that has to draw a resting brick again in every frame draws it a little wrong.
-
-    Args:
-        frames, before: uint8 [..., H, W, 3].
-    """
-    if not still:
-        return frames
-    change = (frames.to(torch.int16) - before.to(torch.int16)).abs().amax(-1, keepdim=True)
-    return torch.where(change > still, frames, before)
 
 
 @dataclass
