@@ -73,8 +73,8 @@ def main(cfg: DictConfig) -> None:
     nodes = [node for node in ray.nodes() if node["Alive"]]
     for name, runners in ((f"{len(nodes)} nodes, a runner each", config.nodes), ("one process", 0)):
         rates = measure(config, runners)
-        print(f"{name}: {rates[len(rates) // 2]:.0f} env-steps/s (of {config.repeats}: {rates[0]:.0f} to {rates[-1]:.0f})",
-              flush=True)
+        middle, spread = rates[len(rates) // 2], f"{rates[0]:.0f} to {rates[-1]:.0f}"
+        print(f"{name}: {middle:.0f} env-steps/s (of {config.repeats}: {spread})", flush=True)
     ray.shutdown()
     cluster.shutdown()
 
