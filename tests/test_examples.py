@@ -34,13 +34,13 @@ def test_a_world_is_made_by_commands_that_exist(tmp_path: Path, game: str) -> No
     made = make_world(tmp_path, game, "trainer.steps=100")
     assert made.returncode == 0, made.stderr
     steps = ["world_model.train", "world_model.distill", "world_model.distill", "benchmarks.samplers",
-             "world_model.evaluate"]
+             "world_model.calibrate", "world_model.evaluate"]
     calls = tmp_path / "calls"
     assert calls.read_text().split() == ["recorders.collect", *steps]
-    assert (tmp_path / "data" / game.lower()).is_dir() and f"world=runs/{game.lower()}/world" in made.stdout
+    assert (tmp_path / "data" / game.lower()).is_dir() and f"world=runs/{game.lower()}/calibrated" in made.stdout
     wrong = make_world(tmp_path, game, "trainer.no_such=1")
     assert wrong.returncode != 0 and "no_such" in wrong.stderr
-    assert calls.read_text().split()[6:] == ["world_model.train"]  # what is recorded is not recorded again
+    assert calls.read_text().split()[7:] == ["world_model.train"]  # what is recorded is not recorded again
 
 
 def test_a_game_without_settings_is_named(tmp_path: Path) -> None:
