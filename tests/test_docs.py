@@ -1,8 +1,11 @@
 """Every command that README and docs show has settings that exist, every file they link is there, their python runs."""
 
 import importlib
+import os
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -70,3 +73,12 @@ def test_python_runs_from_top_to_bottom(page, tmp_path, monkeypatch):
     names: dict[str, object] = {}
     for block in re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.S | re.M):
         exec(compile(block, str(page), "exec"), names)
+
+
+@pytest.mark.skipif("Pong-v0" not in shipped_worlds(), reason="the figures show Pong-v0, which is not shipped yet")
+def test_the_figures_are_drawn(tmp_path):
+    pytest.importorskip("matplotlib")
+    subprocess.run([sys.executable, str(ROOT / "docs/figures.py"), str(tmp_path)], check=True, timeout=300,
+                   env={**os.environ, "PYTHONPATH": str(ROOT)})
+    shown = {path.name for path in tmp_path.iterdir()}
+    assert shown == set(re.findall(r"media/(\w+\.png)", (ROOT / "docs/how-it-works.md").read_text(encoding="utf-8")))

@@ -1,25 +1,16 @@
 """Planning on forks: what is imagined is what a world then does, and a promise is kept by its script."""
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import gymnasium as gym
 import numpy as np
 import pytest
+from example_modules import load_example
 
 import foreframe
-
-FILE = Path(__file__).resolve().parent.parent / "examples/plan.py"
 
 
 @pytest.fixture(scope="module")
 def example():
-    spec = importlib.util.spec_from_file_location("plan_example", FILE)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_example("plan")
 
 
 @pytest.fixture

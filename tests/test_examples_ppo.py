@@ -1,26 +1,17 @@
 """The PPO of the examples: its estimates, that it learns, that it runs in a world."""
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from example_modules import load_example
 
 from envs import WorldVectorEnv
-
-FILE = Path(__file__).resolve().parent.parent / "examples/ppo.py"
 
 
 @pytest.fixture(scope="module")
 def ppo():
-    spec = importlib.util.spec_from_file_location("ppo_example", FILE)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_example("ppo")
 
 
 class Lamp(gym.Env):

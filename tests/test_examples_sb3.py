@@ -1,22 +1,16 @@
 """Stable-Baselines3 on worlds, alone and as one batch."""
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import pytest
+from example_modules import load_example
 
 from envs import WorldEnv, WorldVectorEnv
 
 pytest.importorskip("stable_baselines3")
-FILE = Path(__file__).resolve().parent.parent / "examples/sb3_vec_env.py"
 
 
 def adapter():
-    spec = importlib.util.spec_from_file_location("sb3_vec_env", FILE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.NativeVecEnv
+    return load_example("sb3_vec_env").NativeVecEnv
 
 
 def test_a_single_world_passes_their_checker_and_learns(small_world):
