@@ -1,7 +1,5 @@
 """Env runners on a Ray cluster against one process: `python -m benchmarks.ray_runners`. Needs the extra `ray`.
 
-Not run yet.
-
 Starts a cluster of `nodes` nodes on this machine, one CPU each, with an RLlib env runner on every node that draws a
 vector world of its own, and counts env steps a second, the policy network's included. Then the same in one process.
 Nodes on one machine share its processor: what is shown is that it works and what it costs, not what it would bring.

@@ -29,10 +29,14 @@ class Plan:
     """How far, how wide, how often. `name=value` on the command line."""
 
     world: str = "Pong-v0"
+    actions: str = "0,2,3"
+    """ids that scripts are made of, or nothing for all; the others of Pong push FIRE, which does nothing in play"""
     horizon: int = 20
     """steps looked ahead"""
-    hold: int = 4
-    """steps for which a script keeps an action; also steps acted on before looking again"""
+    hold: int = 2
+    """steps for which a script keeps an action"""
+    act: int = 4
+    """steps acted on before looking again"""
     candidates: int = 16
     """copies of the moment, each with a script of its own"""
     rounds: int = 2
@@ -62,21 +66,36 @@ class Planner:
         self.one = gym.make(foreframe.ANY_WORLD, world=plan.world, **kwargs).unwrapped
         self.many = gym.make_vec(foreframe.ANY_WORLD, num_envs=plan.candidates * plan.noises, world=plan.world,
                                  autoreset_mode="Disabled", **kwargs).unwrapped
-        self.actions, self.parts = int(self.one.action_space.n), -(-plan.horizon // plan.hold)
+        count = int(self.one.action_space.n)
+        self.ids = np.array([int(word) for word in plan.actions.split(",")] if plan.actions else range(count))
+        self.parts = -(-plan.horizon // plan.hold)
+        if not set(self.ids.tolist()) <= set(range(count)) or plan.act % plan.hold or not 0 < plan.act <= plan.horizon:
+            raise ValueError(f"actions must be ids from 0 to {count - 1}, act a multiple of hold and at most horizon; "
+                             f"got {plan.actions!r}, act={plan.act}, hold={plan.hold}, horizon={plan.horizon}")
         self.methods: dict[str, Callable[[], tuple[np.ndarray, float]]] = {
             "shooting": self.shooting, "cross-entropy": self.cross_entropy, "pruning": self.pruning}
         self.promised = 0.0
         """discounted return of the last decision's whole script, as imagined"""
+        self._rest: np.ndarray | None = None
+
+    def forget(self) -> None:
+        """The next decision is about something else: what is left of the last script is not tried again."""
+        self._rest = None
 
     def decide(self, frames: np.ndarray, actions: np.ndarray, method: str) -> np.ndarray:
-        """The actions to take now, int [hold], after `frames` [k, H, W, 3] with `actions` [k - 1] between them."""
+        """The actions to take now, int [act], after `frames` [k, H, W, 3] with `actions` [k - 1] between them.
+
+        What is left of the decision before is among the scripts that are tried, see `forget`.
+        """
         moments = []
         for _ in range(self.plan.noises):
             self.one.reset(seed=int(self.rng.integers(2**31)), options={"frames": frames, "actions": actions})
             moments += [self.one.snapshot()] * self.plan.candidates
         self.moment = WorldState.join(moments)
         script, self.promised = self.methods[method]()
-        return np.repeat(script, self.plan.hold)[: min(self.plan.hold, self.plan.horizon)]
+        done = self.plan.act // self.plan.hold
+        self._rest = np.concatenate([script[done:], self.rng.choice(self.ids, done)])
+        return np.repeat(script[:done], self.plan.hold)
 
     def imagine(self, scripts: np.ndarray) -> np.ndarray:
         """Discounted returns [candidates] of scripts [candidates, parts], an action per part."""
@@ -85,31 +104,32 @@ class Planner:
 
     def shooting(self) -> tuple[np.ndarray, float]:
         """The best of random scripts."""
-        scripts = [self._random() for _ in range(self.plan.rounds)]
+        scripts = [self._random(turn == 0) for turn in range(self.plan.rounds)]
         returns = np.concatenate([self.imagine(some) for some in scripts])
         first = self._best_first(returns)[0]
         return np.concatenate(scripts)[first], float(returns[first])
 
     def cross_entropy(self) -> tuple[np.ndarray, float]:
         """The best script seen, each round's drawn from what the best of the round before did."""
-        chances = np.full((self.parts, self.actions), 1 / self.actions)
+        chances = np.full((self.parts, len(self.ids)), 1 / len(self.ids))
         best, most = None, -np.inf
-        for _ in range(self.plan.rounds):
-            scripts = np.stack([self.rng.choice(self.actions, self.plan.candidates, p=p) for p in chances], 1)
+        for turn in range(self.plan.rounds):
+            scripts = np.stack([self.rng.choice(self.ids, self.plan.candidates, p=p) for p in chances], 1)
+            scripts = self._with_rest(scripts) if turn == 0 else scripts
             returns = self.imagine(scripts)
             order = self._best_first(returns)
             if returns[order[0]] > most:
                 best, most = scripts[order[0]], float(returns[order[0]])
             elite = scripts[order[: max(1, round(self.plan.elite * len(order)))]]
-            counts = (elite[:, :, None] == np.arange(self.actions)).mean(0)
+            counts = (elite[:, :, None] == self.ids).mean(0)
             chances = 0.8 * counts + 0.2 * chances
         return best, most
 
     def pruning(self) -> tuple[np.ndarray, float]:
         """The best script at the end, the worse half of the copies going on from the better half after every part."""
         best, most, n = None, -np.inf, self.plan.candidates
-        for _ in range(self.plan.rounds):
-            scripts, returns = self._random(), np.zeros(n)
+        for turn in range(self.plan.rounds):
+            scripts, returns = self._random(turn == 0), np.zeros(n)
             self.many.restore(self.moment)
             for part in range(self.parts):
                 returns = returns + self._draw(part, scripts[:, part])
@@ -139,8 +159,14 @@ class Planner:
             gained += plan.discount**step * rewards.reshape(plan.noises, -1).mean(0)
         return gained
 
-    def _random(self) -> np.ndarray:
-        return self.rng.integers(self.actions, size=(self.plan.candidates, self.parts))
+    def _random(self, first: bool) -> np.ndarray:
+        scripts = self.rng.choice(self.ids, (self.plan.candidates, self.parts))
+        return self._with_rest(scripts) if first else scripts
+
+    def _with_rest(self, scripts: np.ndarray) -> np.ndarray:
+        if self._rest is not None:
+            scripts[0] = self._rest
+        return scripts
 
     def _best_first(self, returns: np.ndarray) -> np.ndarray:
         """Places in falling order of return, equal ones in random order."""
@@ -217,8 +243,8 @@ def main(words: list[str]) -> None:
         setattr(plan, name, kinds[name](value))
     starts, planner, rng = lost_at_rest(plan), Planner(plan), np.random.default_rng(plan.seed)
     players: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
-        "at rest": lambda frames, actions: np.zeros(plan.hold, np.int64),
-        "at random": lambda frames, actions: np.full(plan.hold, rng.integers(planner.actions))}
+        "at rest": lambda frames, actions: np.zeros(plan.act, np.int64),
+        "at random": lambda frames, actions: np.repeat(rng.choice(planner.ids, plan.act // plan.hold), plan.hold)}
     for method in planner.methods:
         players[method] = lambda frames, actions, method=method: planner.decide(frames, actions, method)
     print(f"mean return of {plan.steps} steps from {len(starts)} starts (95% of resamples)\n")
@@ -226,9 +252,13 @@ def main(words: list[str]) -> None:
     for name, choose in players.items():
         begun, found = time.perf_counter(), []
         for place in (Dream(plan), Real(plan)):
-            got = figure(mean, np.array([play(place, start, plan.steps, choose) for start in starts]))
+            returns = []
+            for start in starts:
+                planner.forget()
+                returns.append(play(place, start, plan.steps, choose))
+            got = figure(mean, np.array(returns))
             found.append(f"{got['value']:+.2f} ({got['low']:+.2f} to {got['high']:+.2f})")
-        each = (time.perf_counter() - begun) / (2 * len(starts) * plan.steps / plan.hold)
+        each = (time.perf_counter() - begun) / (2 * len(starts) * plan.steps / plan.act)
         print(f"{name:>14} {found[0]:>24} {found[1]:>24} {each:13.2f}", flush=True)
     planner.close()
 

@@ -25,15 +25,16 @@ class Settings:
     """What is learned, and how. Times are in steps of all environments together unless said otherwise."""
 
     id: str = "foreframe/Pong-v0"
-    env: dict[str, Any] = field(default_factory=lambda: {"size": (52, 40), "grayscale": True, "frame_stack": 2,
-                                                         "max_episode_steps": 200})
+    env: dict[str, Any] = field(default_factory=lambda: {"grayscale": True, "frame_stack": 2, "max_episode_steps": 200})
     envs: int = 32
     length: int = 32
     """steps of each environment per update"""
     updates: int = 100
+    looks: int = 4
+    """updates at the beginning that also measure how bright which pixel is, and how much that changes"""
     epochs: int = 3
     minibatches: int = 4
-    lr: float = 1e-3
+    lr: float = 5e-4
     gamma: float = 0.99
     lam: float = 0.95
     clip: float = 0.1
@@ -44,26 +45,46 @@ class Settings:
 
 
 class Agent(nn.Module):
-    """Pictures uint8 [B, C, H, W] or [B, H, W, C] to action logits [B, n] and values [B]."""
+    """Pictures uint8 [B, C, H, W] or [B, H, W, C] to action logits [B, n] and values [B].
+
+    Each pixel is seen as its distance from its own mean in its own deviations: a ball of two pixels that crosses a wide
+    empty field is otherwise next to nothing.
+    """
 
     def __init__(self, shape: tuple[int, ...], actions: int) -> None:
         super().__init__()
         self.last = shape[-1] == 3  # colours last
         channels, height, width = (shape[-1], *shape[:2]) if self.last else shape
         self.body = nn.Sequential(nn.Conv2d(channels, 16, 8, 4), nn.ReLU(), nn.Conv2d(16, 32, 4, 2), nn.ReLU(),
-                                  nn.Flatten())
+                                  nn.Conv2d(32, 32, 3), nn.ReLU(), nn.Flatten())
         wide = self.body(torch.zeros(1, channels, height, width)).shape[1]
-        self.body.extend([nn.Linear(wide, 128), nn.ReLU()])
-        self.policy, self.critic = nn.Linear(128, actions), nn.Linear(128, 1)
-        for layer, gain in ((self.policy, 0.01), (self.critic, 1.0)):
+        self.body.extend([nn.Linear(wide, 256), nn.ReLU()])
+        self.policy, self.critic = nn.Linear(256, actions), nn.Linear(256, 1)
+        gains = [(layer, 2**0.5) for layer in self.body if isinstance(layer, nn.Conv2d | nn.Linear)]
+        for layer, gain in [*gains, (self.policy, 0.01), (self.critic, 1.0)]:
             nn.init.orthogonal_(layer.weight, gain)
             nn.init.zeros_(layer.bias)
+        for name in ("sums", "squares"):
+            self.register_buffer(name, torch.zeros(channels, height, width, dtype=torch.float64))
+        self.register_buffer("count", torch.zeros((), dtype=torch.int64))
+
+    def look(self, pictures: Tensor) -> None:
+        """Measure the pixels of some pictures [B, ...] more."""
+        x = self._channels_first(pictures).double()
+        self.sums += x.sum(0)
+        self.squares += x.square().sum(0)
+        self.count += len(x)
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         """Logits and values."""
-        x = pictures.permute(0, 3, 1, 2) if self.last else pictures
-        features = self.body(x.float() / 255)
+        mean = self.sums / self.count.clamp(min=1)
+        deviation = (self.squares / self.count.clamp(min=1) - mean.square()).clamp(min=0).sqrt() + 8
+        x = (self._channels_first(pictures).float() - mean.float()) / deviation.float()
+        features = self.body(x.clamp(-5, 5))
         return self.policy(features), self.critic(features)[:, 0]
+
+    def _channels_first(self, pictures: Tensor) -> Tensor:
+        return pictures.permute(0, 3, 1, 2) if self.last else pictures
 
     @torch.no_grad()
     def act(self, pictures: np.ndarray) -> np.ndarray:
@@ -83,6 +104,8 @@ class Batch:
     done: Tensor
     returns: list[float]
     """of the episodes that ended"""
+    paid: float
+    """mean reward of a step"""
 
 
 def collect(envs: gym.vector.VectorEnv, agent: Agent, seen: np.ndarray, running: np.ndarray,
@@ -90,6 +113,7 @@ def collect(envs: gym.vector.VectorEnv, agent: Agent, seen: np.ndarray, running:
     """Play a batch from the observations `seen`; `running` are the returns so far. Gives the last observations too."""
     steps: dict[str, list[Any]] = {name: [] for name in ("seen", "actions", "logs", "values", "rewards", "done")}
     returns: list[float] = []
+    paid = 0.0
     for _ in range(settings.length):
         with torch.no_grad():
             logits, values = agent(torch.from_numpy(seen))
@@ -97,6 +121,7 @@ def collect(envs: gym.vector.VectorEnv, agent: Agent, seen: np.ndarray, running:
         actions = chosen.sample()
         following, rewards, terminated, truncated, infos = envs.step(actions.numpy())
         running += rewards
+        paid += float(rewards.mean()) / settings.length
         rewards = rewards.copy()
         for i in np.flatnonzero(terminated | truncated):
             returns.append(float(running[i]))
@@ -109,7 +134,7 @@ def collect(envs: gym.vector.VectorEnv, agent: Agent, seen: np.ndarray, running:
         for name, value in zip(steps, found, strict=True):
             steps[name].append(value)
         seen = following
-    return Batch(**{name: torch.stack(values) for name, values in steps.items()}, returns=returns), seen
+    return Batch(**{name: torch.stack(values) for name, values in steps.items()}, returns=returns, paid=paid), seen
 
 
 def advantages(batch: Batch, last: Tensor, settings: Settings) -> Tensor:
@@ -150,6 +175,8 @@ class Learner:
     def __init__(self, envs: gym.vector.VectorEnv, settings: Settings) -> None:
         torch.manual_seed(settings.seed)
         self.envs, self.settings, self.updates = envs, settings, 0
+        self.paid = 0.0
+        """mean reward of a step in the last update"""
         self.agent = Agent(envs.single_observation_space.shape, int(envs.single_action_space.n))
         self.optimizer = torch.optim.Adam(self.agent.parameters(), settings.lr, eps=1e-5)
         self._seen, self._running = envs.reset(seed=settings.seed)[0], np.zeros(settings.envs)
@@ -163,10 +190,12 @@ class Learner:
         """Play a batch and learn from it; the returns of the episodes that ended in it."""
         self.optimizer.param_groups[0]["lr"] = self.settings.lr * (1 - self.updates / self.settings.updates)
         batch, self._seen = collect(self.envs, self.agent, self._seen, self._running, self.settings)
+        if self.updates < self.settings.looks:
+            self.agent.look(batch.seen.flatten(0, 1))
         with torch.no_grad():
             last = self.agent(torch.from_numpy(self._seen))[1]
         improve(self.agent, self.optimizer, batch, advantages(batch, last, self.settings), self.settings)
-        self.updates += 1
+        self.updates, self.paid = self.updates + 1, batch.paid
         return batch.returns
 
     def save(self, path: Path) -> None:
@@ -199,7 +228,7 @@ def main(words: list[str]) -> None:
         import ale_py
 
         gym.register_envs(ale_py)
-        envs = gym.make_vec(settings.id, num_envs=settings.envs, img_height=52, img_width=40, stack_num=2,
+        envs = gym.make_vec(settings.id, num_envs=settings.envs, img_height=104, img_width=80, stack_num=2,
                             autoreset_mode=gym.vector.AutoresetMode.SAME_STEP)
     learner, begun = Learner(envs, settings), time.perf_counter()
     while learner.updates < settings.updates:

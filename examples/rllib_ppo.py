@@ -3,7 +3,7 @@
     python examples/rllib_ppo.py                                   # on this machine, two runners
     python examples/rllib_ppo.py runners=16 address=auto           # on a running Ray cluster, see docs/clusters.md
 
-Not run to its end yet. Needs the extra `ray`.
+Needs the extra `ray`.
 RLlib makes vectors itself: the id begins with `foreframe:` so that every process registers it.
 """
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import ModuleType
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+sys.path.append(str(EXAMPLES))  # examples import each other by name
 
 
 def load_example(name: str) -> ModuleType:

@@ -18,7 +18,7 @@ def make(example, small_world):
     made = []
 
     def planner(**how):
-        how = {"horizon": 5, "hold": 2, "candidates": 6, "rounds": 3} | how
+        how = {"actions": "", "horizon": 5, "hold": 2, "act": 2, "candidates": 6, "rounds": 3} | how
         made.append(example.Planner(example.Plan(world=str(small_world), **how), dtype="fp32"))
         return made[-1]
 
@@ -74,3 +74,24 @@ def test_no_method_falls_behind_a_random_script(make):
 def test_settings_that_are_not_there_are_refused(example):
     with pytest.raises(SystemExit, match="no setting is called 'horizons'"):
         example.main(["horizons=3"])
+
+
+@pytest.mark.parametrize("method", ["shooting", "cross-entropy", "pruning"])
+def test_scripts_are_made_of_the_given_actions_and_what_is_left_of_the_last_one(make, method):
+    planner, drawn = make(actions="1,4", act=2), []
+    draw = planner._draw
+    planner._draw = lambda part, actions: drawn.append(actions.copy()) or draw(part, actions)
+    planner.decide(*clip(), method)
+    assert {int(one) for row in drawn for one in row} == {1, 4}
+    left = planner._rest.copy()
+    drawn.clear()
+    planner.decide(*clip(), method)
+    assert [int(row[0]) for row in drawn[:1]] == [left[0]] and len(left) == 3
+    planner.forget()
+    assert planner._rest is None
+
+
+@pytest.mark.parametrize("how", [{"actions": "0,6"}, {"act": 3}, {"act": 6}])
+def test_scripts_that_cannot_be_are_refused(make, how):
+    with pytest.raises(ValueError, match="ids from 0 to 5"):
+        make(**how)

@@ -49,7 +49,7 @@ def test_advantages_are_discounted_sums_of_errors_up_to_an_end(ppo):
     settings = ppo.Settings(gamma=0.5, lam=0.5)
     one = torch.ones(3, 1)
     batch = ppo.Batch(one, one, one, values=torch.tensor([[1.0], [2.0], [4.0]]), rewards=one,
-                      done=torch.tensor([[False], [True], [False]]), returns=[])
+                      done=torch.tensor([[False], [True], [False]]), returns=[], paid=1.0)
     found = ppo.advantages(batch, torch.tensor([6.0]), settings)[:, 0]
     last, middle = 1 + 0.5 * 6 - 4, 1 - 2
     assert found.tolist() == [1 + 0.5 * 2 - 1 + 0.25 * middle, middle, last]
