@@ -22,7 +22,7 @@ world: setup
 	examples/make_world.sh $(GAME) $(ARGS)
 
 test: setup
-	$(RUN) -m pytest $(ARGS)
+	$(RUN) -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 check: setup
 	$(RUN) -m ruff check .
