@@ -10,16 +10,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
-import hydra
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig
 
-from envs import PlayReport, WorldEnv, choose_world, display_problem, play_in_window, play_scripted
-from recorders import Command, settings
+from envs import DEFAULT, PlayReport, WorldEnv, choose_world, display_problem, play_in_window, play_scripted
+from recorders import Command, command, settings
 from world_model import EngineConfig, WorldError, allocator
-
-DEFAULT = "Pong-v0"
-"""what a script plays when no world is named"""
 
 
 @dataclass(kw_only=True)
@@ -38,8 +34,8 @@ class PlayConfig(Command):
     """where to record from the beginning on; otherwise to recordings/<world and hash>, by key and by scripts"""
     saves: str = "saves"
     """where saved games lie, by world"""
-    keys: dict[str, str] = field(default_factory=dict)
-    """keys of one's own to the name of an action, a command or `nothing`, e.g. `keys={j: LEFT, k: RIGHT, m: pause}`"""
+    keys: Any = None
+    """keys of one's own to the name of an action, a command or `nothing`, e.g. `'keys={j: LEFT, m: pause}'`"""
     agent: str | None = None
     """whom T hands over to after the script: `module:function` from a picture, uint8 [H, W, 3], to an action"""
     steps: int = 300
@@ -67,6 +63,7 @@ def play(config: PlayConfig) -> PlayReport:
         ValueError: if an option makes no sense; the message says which and why.
     """
     allocator.keep_memory()
+    keys = _keys(config)
     problem = display_problem()
     world = config.world or (DEFAULT if problem else choose_world())
     if world is None:
@@ -76,7 +73,8 @@ def play(config: PlayConfig) -> PlayReport:
     how: dict[str, Any] = {"fps": config.fps, "scale": config.scale, "seed": config.seed}
     record = config.record
     if problem is None:
-        report = play_in_window(env, record=record, saves=config.saves, keys=config.keys, player=config.agent, **how)
+        report = play_in_window(env, record=record, saves=config.saves, keys=keys, player=config.agent, **how)
+        record = report.recording
         if engine.lookahead != "off":
             print(f"{100 * env.stats().hit_rate:.0f}% of the frames were drawn before they were asked for.")
         if report.replaced:
@@ -94,7 +92,14 @@ def play(config: PlayConfig) -> PlayReport:
     return report
 
 
-@hydra.main(version_base="1.3", config_path=None, config_name="play")
+def _keys(config: PlayConfig) -> dict[str, str]:
+    """The keys of one's own, by name: YAML reads digits as numbers."""
+    if config.keys is not None and not isinstance(config.keys, dict):
+        raise ValueError(f"keys must be like 'keys={{j: LEFT, m: pause}}', in quotes, got {config.keys!r}")
+    return {str(key): str(name) for key, name in (config.keys or {}).items()}
+
+
+@command("play")
 def main(cfg: DictConfig) -> None:
     """Entry point; bad input ends with one line and exit code 2."""
     try:

@@ -12,13 +12,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-import hydra
 import numpy as np
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig
 from torch.utils.flop_counter import FlopCounterMode
 
-from recorders import Command, open_recording, settings
+from recorders import Command, command, open_recording, settings
 from world_model import SamplerConfig, WorldModelConfig, allocator, load_world
 from world_model.clips import ClipSource
 from world_model.levels import LevelConfig
@@ -209,7 +208,7 @@ def _folder(row: str, seed: int) -> str:
 ConfigStore.instance().store(name="ablations", node=AblationsConfig)
 
 
-@hydra.main(version_base="1.3", config_path=None, config_name="ablations")
+@command("ablations")
 def main(cfg: DictConfig) -> None:
     """Entry point."""
     config = cast(AblationsConfig, settings(cfg))

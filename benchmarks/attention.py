@@ -14,7 +14,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import hydra
 import numpy as np
 import torch
 from hydra.core.config_store import ConfigStore
@@ -22,7 +21,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from kernels import decide
-from recorders import Command, processor, settings
+from recorders import Command, command, processor, settings
 from world_model import allocator
 from world_model.flops import peak_flops
 
@@ -181,7 +180,7 @@ def run(config: AttentionConfig) -> dict[str, Any]:
     return report
 
 
-@hydra.main(version_base="1.3", config_path=None, config_name="attention")
+@command("attention")
 def main(cfg: DictConfig) -> None:
     """Entry point."""
     allocator.keep_memory()

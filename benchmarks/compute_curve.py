@@ -11,12 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-import hydra
 import numpy as np
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig
 
-from recorders import Command, MissingGame, settings
+from recorders import Command, MissingGame, command, settings
 from world_model import World, WorldError, allocator, load_world
 from world_model.bench import Bench
 from world_model.evaluate_config import EvaluateConfig
@@ -84,7 +83,7 @@ def table(rows: list[tuple[str, int, float, dict[str, Any]]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-@hydra.main(version_base="1.3", config_path=None, config_name="compute_curve")
+@command("compute_curve")
 def main(cfg: DictConfig) -> None:
     """Entry point."""
     config = cast(ComputeCurveConfig, settings(cfg))

@@ -15,11 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-import hydra
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig
 
-from recorders import Command, settings
+from recorders import Command, command, settings
 
 from .crash_campaign import Tally, campaign
 from .crash_writers import PROGRAMS
@@ -106,7 +105,7 @@ def _power_cuts(config: CrashConfig, folder: Path) -> dict[str, Tally]:
             for label, fsync in settings.items()}
 
 
-@hydra.main(version_base="1.3", config_path=None, config_name="crash_recorder")
+@command("crash_recorder")
 def main(cfg: DictConfig) -> None:
     """Entry point."""
     if not run(cast(CrashConfig, settings(cfg))):

@@ -14,13 +14,12 @@ from typing import Any, cast
 
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 
-import hydra
 import numpy as np
 from gymnasium.spaces import Discrete
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig
 
-from recorders import Command, settings
+from recorders import Command, command, settings
 from recorders.software import processor
 from world_model import allocator
 
@@ -118,7 +117,7 @@ def report(config: DreamGapConfig, rewards: np.ndarray, apart: np.ndarray, real:
         print(f"| {limit:g} | {100 * kept.sum() / going.sum():.0f}% | {rates(paid, kept, rng)} |")
 
 
-@hydra.main(version_base="1.3", config_path=None, config_name="dream_gap")
+@command("dream_gap")
 def main(cfg: DictConfig) -> None:
     """Entry point."""
     config = cast(DreamGapConfig, settings(cfg))

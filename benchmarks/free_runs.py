@@ -9,13 +9,12 @@ import time
 from dataclasses import dataclass
 from typing import cast
 
-import hydra
 import numpy as np
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig
 from tqdm import trange
 
-from recorders import Command, PongPlayer, settings
+from recorders import Command, PongPlayer, command, settings
 from world_model import World, WorldError, allocator, load_world
 from world_model.objects import PongObjects, valid_picture
 from world_model.pong_reader import in_play
@@ -60,7 +59,7 @@ def roll(world: World, runs: int, steps: int, seed: int) -> tuple[np.ndarray, np
     return np.stack(frames, 1), np.stack(rewards, 1)
 
 
-@hydra.main(version_base="1.3", config_path=None, config_name="free_runs")
+@command("free_runs")
 def main(cfg: DictConfig) -> None:
     """Entry point."""
     config = cast(FreeRunsConfig, settings(cfg))

@@ -10,13 +10,12 @@ import time
 from dataclasses import dataclass
 from typing import cast
 
-import hydra
 import numpy as np
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig
 from tqdm import tqdm
 
-from recorders import Command, Recording, RecordingError, open_recording, settings
+from recorders import Command, Recording, RecordingError, command, open_recording, settings
 from world_model import World, WorldError, allocator, load_world
 from world_model.objects import PongObjects, valid_picture
 
@@ -91,7 +90,7 @@ def line(name: str, share: float, wrong: np.ndarray) -> str:
     return f"{name:24s} {100 * share:6.1f}" + "".join(f" {100 * part:9.1f}" for part in wrong)
 
 
-@hydra.main(version_base="1.3", config_path=None, config_name="one_step")
+@command("one_step")
 def main(cfg: DictConfig) -> None:
     """Entry point."""
     allocator.keep_memory()

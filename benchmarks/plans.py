@@ -12,13 +12,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
-import hydra
 import numpy as np
 import torch
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig
 
-from recorders import Command, MissingGame, game_from_card, make_game, processor, settings
+from recorders import Command, MissingGame, command, game_from_card, make_game, processor, settings
 from world_model import PlanConfig, PlanWarning, World, WorldError, WorldState, allocator, load_world
 from world_model.intervals import mean
 from world_model.objects import valid_picture
@@ -104,7 +103,7 @@ def report(config: PlansConfig) -> None:
         print(f"{name:28s} {1000 * seconds:8.0f} {valid:8.0f}  {shown}", flush=True)
 
 
-@hydra.main(version_base="1.3", config_path=None, config_name="plans")
+@command("plans")
 def main(cfg: DictConfig) -> None:
     """Entry point."""
     try:

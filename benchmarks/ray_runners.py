@@ -14,11 +14,10 @@ from typing import cast
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import hydra
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig
 
-from recorders import Command, settings
+from recorders import Command, command, settings
 from recorders.software import processor
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "examples"))
@@ -57,7 +56,7 @@ def measure(config: RayRunnersConfig, runners: int) -> list[float]:
     return sorted(found)
 
 
-@hydra.main(version_base="1.3", config_path=None, config_name="ray_runners")
+@command("ray_runners")
 def main(cfg: DictConfig) -> None:
     """Entry point."""
     config = cast(RayRunnersConfig, settings(cfg))

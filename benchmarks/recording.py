@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-import hydra
 import numpy as np
 import torch
 from hydra.core.config_store import ConfigStore
@@ -23,7 +22,7 @@ from omegaconf import DictConfig
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from recorders import Command, processor, settings
+from recorders import Command, command, processor, settings
 
 from .recording_contenders import Absent, Clip, Contender, Reader, Writer
 from .recording_ours import OURS
@@ -217,7 +216,7 @@ def _report_one(played: Play, config: RecordingConfig) -> dict[str, Any]:
     return rows
 
 
-@hydra.main(version_base="1.3", config_path=None, config_name="recording")
+@command("recording")
 def main(cfg: DictConfig) -> None:
     """Entry point."""
     report(cast(RecordingConfig, settings(cfg)))

@@ -10,12 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
-import hydra
 import numpy as np
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig
 
-from recorders import Command, MissingGame, settings
+from recorders import Command, MissingGame, command, settings
 from world_model import World, WorldError, allocator, load_world
 from world_model.bench import Bench
 from world_model.evaluate_config import EvaluateConfig
@@ -160,7 +159,7 @@ def _how(world: World) -> str:
 ConfigStore.instance().store(name="samplers", node=SamplersConfig)
 
 
-@hydra.main(version_base="1.3", config_path=None, config_name="samplers")
+@command("samplers")
 def main(cfg: DictConfig) -> None:
     """Entry point."""
     config = cast(SamplersConfig, settings(cfg))

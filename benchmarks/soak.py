@@ -14,14 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-import hydra
 import numpy as np
 import torch
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig
 
 from envs import WorldEnv, WorldVectorEnv
-from recorders import Command, processor, settings
+from recorders import Command, command, processor, settings
 from world_model import WorldError, allocator
 
 from .callers import random_actions, time_steps
@@ -128,7 +127,7 @@ def run(config: SoakConfig) -> bool:
     return good
 
 
-@hydra.main(version_base="1.3", config_path=None, config_name="soak")
+@command("soak")
 def main(cfg: DictConfig) -> None:
     """Entry point."""
     try:

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, cast
 
-import hydra
 import numpy as np
 import torch
 from hydra.core.config_store import ConfigStore
@@ -23,7 +22,7 @@ from omegaconf import DictConfig
 from torch.utils.flop_counter import FlopCounterMode
 
 from envs import WorldEnv, WorldVectorEnv
-from recorders import Command, processor, settings
+from recorders import Command, command, processor, settings
 from world_model import EngineStats, PlanWarning, WorldError, WorldState, allocator
 
 from .callers import Caller, Timing, guessed, held_keys, random_actions, side_by_side, time_steps
@@ -181,7 +180,7 @@ def aged_state(env: WorldEnv, actions: Iterator[int], steps: int) -> WorldState:
 _MEASURES: dict[str, Callable[[StepConfig], None]] = dict(zip(PARTS, (batches, plans, guessing, age), strict=True))
 
 
-@hydra.main(version_base="1.3", config_path=None, config_name="step")
+@command("step")
 def main(cfg: DictConfig) -> None:
     """Entry point."""
     allocator.keep_memory()

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from tqdm import tqdm
 
 from .canvas import Canvas
 from .scene import Scene
@@ -17,10 +18,12 @@ class Film:
     Args:
         frame_shape: [H, W, 3] of the frames to come.
         scale: pixels of the picture per pixel of the frame.
+        steps: how many pictures are to come; a terminal is shown how far it is.
     """
 
-    def __init__(self, frame_shape: Sequence[int], scale: int) -> None:
+    def __init__(self, frame_shape: Sequence[int], scale: int, steps: int = 0) -> None:
         self._canvas = Canvas(frame_shape, scale)
+        self._bar = tqdm(total=steps, desc="playing", unit="step", disable=None if steps else True, leave=False)
         self._pictures: list[Image.Image] = []
 
     def poll(self) -> Inputs:
@@ -30,6 +33,7 @@ class Film:
     def show(self, scene: Scene) -> None:
         """Keep the picture of a scene."""
         picture = Image.fromarray(self._canvas.draw(scene))
+        self._bar.update()
         self._pictures.append(picture.quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE))
 
     def fullscreen(self) -> None:
@@ -40,6 +44,7 @@ class Film:
 
     def close(self) -> None:
         """Forget the pictures."""
+        self._bar.close()
         self._pictures.clear()
 
     def write(self, path: Path, fps: float) -> None:

@@ -188,6 +188,11 @@ class Game:
             self._tape_branch()
             self.recording = True
 
+    @property
+    def recorded(self) -> bool:
+        """Whether anything has been recorded."""
+        return self._tape is not None
+
     def leave(self) -> None:
         """The episode is over, or left."""
         self.cursor = None

@@ -13,6 +13,9 @@ from .catalogue import WORLDS, shipped_worlds
 from .scene import Scene
 from .screen import Screen
 
+DEFAULT = "Pong-v0"
+"""what is played when nobody says which"""
+
 LOOKS = 30
 """looks at the keys per second"""
 
@@ -33,8 +36,8 @@ class Choice:
 
 
 def worlds_here(runs: Path = Path("runs"), shipped: Path = WORLDS) -> list[Choice]:
-    """The shipped worlds and those in `runs/*/world`; damaged ones are left out."""
-    folders = [(name, shipped / name) for name in shipped_worlds(shipped)]
+    """The shipped worlds, `DEFAULT` first, and those in `runs/*/world`; damaged ones are left out."""
+    folders = [(name, shipped / name) for name in sorted(shipped_worlds(shipped), key=lambda name: name != DEFAULT)]
     folders += [(str(card.parent), card.parent) for card in sorted(runs.glob("*/world/world.json"))]
     found = []
     for place, folder in folders:

@@ -44,6 +44,7 @@ class PlayReport:
         replaced: actions that gave way to another one, asked for by newer keys, before their step had begun.
         dropped: steps that were due and never made because the world was too slow.
         quit: whether the player stopped because it was told to.
+        recording: where something was recorded, if anything was.
     """
 
     latencies_ms: list[float] = field(default_factory=list)
@@ -52,6 +53,7 @@ class PlayReport:
     replaced: int = 0
     dropped: int = 0
     quit: bool = False
+    recording: str | None = None
 
     def percentile_ms(self, percent: float) -> float:
         """The step time that `percent` of the steps stay below, in milliseconds; nan without steps."""

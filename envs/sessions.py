@@ -82,11 +82,14 @@ def play_in_window(
     fps, scale = _checked(env, fps, scale)
     bindings = keys_of(env, keys)
     pilots = [person(bindings), script(env, seed), *([agent(player)] if player else [])]
-    game = _game(env, record or Path(recordings) / env.label)
+    place = record or Path(recordings) / env.label
+    game = _game(env, place)
     game.recording = record is not None
     slots = Slots(Path(saves) / env.label, env)
     with closing(Window(env.world.observation_shape, scale, title=f"Foreframe {env.name}")) as window, closing(game):
-        return Player(game, window, pilots, bindings, fps=fps, seed=seed, slots=slots, live=True).run()
+        report = Player(game, window, pilots, bindings, fps=fps, seed=seed, slots=slots, live=True).run()
+    report.recording = str(place) if game.recorded else None
+    return report
 
 
 def play_scripted(
@@ -116,7 +119,8 @@ def play_scripted(
     fps, scale = _checked(env, fps, scale)
     if steps < 1:
         raise ValueError(f"steps must be at least 1, got {steps}")
-    screen = Film(env.world.observation_shape, scale or max(1, round(FILM_COLUMNS / env.world.observation_shape[1])))
+    shape = env.world.observation_shape
+    screen = Film(shape, scale or max(1, round(FILM_COLUMNS / shape[1])), steps)
     pilots = [script(env, seed)]
     game = _game(env, record)
     game.recording, game.timeline = True, Timeline(memory=0)  # nobody goes back

@@ -1,5 +1,6 @@
 """A window with a world in it: keys in, pictures out. The only file that knows pygame."""
 
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
@@ -14,6 +15,9 @@ from .canvas import BACKGROUND, Canvas
 from .gamepad import Gamepads
 from .scene import Scene
 from .screen import Inputs
+
+with contextlib.suppress(ImportError):
+    import triton  # noqa: F401  torch loads it for a network; after a window has loaded Mesa's LLVM that would crash
 
 _SILENT_DRIVERS = ("dummy", "offscreen")
 _NOTHING = np.zeros((0, 0, 3), np.uint8)

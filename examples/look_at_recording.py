@@ -1,6 +1,6 @@
 """A recording, looked at with plain zarr and xarray, nothing of ours: cells (# %%) for a notebook or an editor.
 
-    python examples/look_at_recording.py recordings/Pong-v0-005a8bdf        # writes recording.png
+    python examples/look_at_recording.py recordings/<world>-<hash>        # writes recording.png
 
 Works on sealed segments, those whose recorder has been closed.
 """
@@ -19,6 +19,8 @@ import zarr
 from matplotlib import pyplot as plt
 
 folder = Path(sys.argv[1] if len(sys.argv) > 1 else "data/mine")
+if not folder.exists():
+    sys.exit(f"look_at_recording: there is no folder {folder}; make play leaves one under recordings/")
 segments = sorted(folder.glob("seg-*/sealed.zarr"))
 if not segments:
     sys.exit(f"look_at_recording: no sealed segment under {folder}; see python -m recorders.inspect path={folder}")

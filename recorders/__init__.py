@@ -4,7 +4,7 @@ from .behaviours import Behaviour, HeldRandom, Mixture, Noisy, behaviour_for
 from .breakout_player import BreakoutPlayer
 from .clip import Clip
 from .clip_dataset import ClipDataset
-from .command import Command, settings
+from .command import Command, command, settings
 from .env_card import env_card, make_recorded_env
 from .episode import Episode
 from .games import GameConfig, MissingGame, action_meanings, game_card, game_for, game_from_card, make_game
@@ -52,6 +52,7 @@ __all__ = [
     "action_meanings",
     "behaviour_for",
     "branch",
+    "command",
     "env_card",
     "game_card",
     "game_for",

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 import gymnasium
-import hydra
 import numpy as np
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig
@@ -15,7 +14,7 @@ from tqdm import tqdm
 
 from .behaviours import Mixture, behaviour_for
 from .collection import open_segments, segment_names
-from .command import Command, settings
+from .command import Command, command, settings
 from .games import PONG, GameConfig, MissingGame, game_card, game_for, make_game
 from .layout import RecordingError
 from .preprocess import FrameConfig
@@ -210,7 +209,7 @@ def _collect_in_processes(config: CollectConfig, bar: Any, extras: dict[str, Ext
 ConfigStore.instance().store(name="collect", node=CollectConfig)
 
 
-@hydra.main(version_base="1.3", config_path=None, config_name="collect")
+@command("collect")
 def main(cfg: DictConfig) -> None:
     """Entry point; bad input ends with one line and exit code 2."""
     try:

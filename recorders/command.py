@@ -1,8 +1,13 @@
 """What the project's commands have in common."""
 
+import functools
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import hydra
+from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue
 
@@ -31,3 +36,49 @@ def settings(cfg: DictConfig) -> Any:
         return OmegaConf.to_object(cfg)
     except MissingMandatoryValue as error:
         raise ValueError(f"{error.full_key}= is missing; --help lists the settings") from None
+
+
+def command(name: str) -> Callable[[Callable[[DictConfig], None]], Callable[..., None]]:
+    """Make a function of the settings stored as `name` the entry point of a command line, read by Hydra.
+
+    A word that is no setting ends it with one line and exit code 2, Ctrl-C with one line and exit code 130.
+    """
+
+    def decorate(main: Callable[[DictConfig], None]) -> Callable[..., None]:
+        run = hydra.main(version_base="1.3", config_path=None, config_name=name)(main)
+
+        @functools.wraps(main)
+        def start(cfg: DictConfig | None = None) -> None:
+            problem = None if cfg is not None else _problem(name, sys.argv[1:])
+            if problem:
+                print(f"{name}: {problem}; --help lists the settings", file=sys.stderr)
+                sys.exit(2)
+            try:
+                run(cfg)
+            except KeyboardInterrupt:
+                print(f"{name}: interrupted; what had been saved is there", file=sys.stderr)
+                sys.exit(130)
+
+        return start
+
+    return decorate
+
+
+def _problem(name: str, words: Sequence[str]) -> str | None:
+    """What is wrong with the first word that is no setting, unless Hydra's own flags are among them."""
+    if any(word.startswith("-") for word in words):
+        return None
+    known = [str(key) for key in ConfigStore.instance().load(f"{name}.yaml").node]
+    for word in words:
+        setting, equals, _ = word.partition("=")
+        if not equals and not word.startswith("~"):
+            return f"expected name=value, e.g. {_example(known)}=..., got {word!r}"
+        root = setting.partition(".")[0]
+        if root not in known and not word.startswith(("+", "~", "hydra")):
+            shown = [key for key in known if key not in ("defaults", "hydra")]
+            return f"there is no setting {setting!r}, only {', '.join(shown)}"
+    return None
+
+
+def _example(known: Sequence[str]) -> str:
+    return next((name for name in ("path", "world") if name in known), known[0])

@@ -8,13 +8,12 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol, cast
 
-import hydra
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig
 from tqdm import tqdm
 
 from .cards import recording_card
-from .command import Command, settings
+from .command import Command, command, settings
 from .companion import FOLDER
 from .destination import building, local_path
 from .episode import Episode
@@ -184,7 +183,7 @@ def _is_export(to: str, path: Path) -> bool:
 ConfigStore.instance().store(name="export", node=ExportConfig)
 
 
-@hydra.main(version_base="1.3", config_path=None, config_name="export")
+@command("export")
 def main(cfg: DictConfig) -> None:
     """Entry point; bad input ends with one line and exit code 2."""
     try:

@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-import hydra
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig
 from tqdm import tqdm
 
 from .cards import portable_meta
 from .collection import segment_names
-from .command import Command, settings
+from .command import Command, command, settings
 from .destination import new_recording
 from .episode_data import Source, write_episode
 from .foreign_npz import open_foreign_npz
@@ -117,7 +116,7 @@ def with_from(arguments: Sequence[str]) -> list[str]:
 ConfigStore.instance().store(name="import", node=ImportConfig)
 
 
-@hydra.main(version_base="1.3", config_path=None, config_name="import")
+@command("import")
 def _run(cfg: DictConfig) -> None:
     try:
         config = cast(ImportConfig, settings(cfg))

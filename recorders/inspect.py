@@ -4,13 +4,12 @@ import sys
 from dataclasses import dataclass
 from typing import cast
 
-import hydra
 import numpy as np
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig
 from PIL import Image
 
-from .command import Command, settings
+from .command import Command, command, settings
 from .destination import local_path
 from .episode import Episode
 from .integrity import problems
@@ -104,7 +103,7 @@ def inspect(config: InspectConfig) -> bool:
 ConfigStore.instance().store(name="inspect", node=InspectConfig)
 
 
-@hydra.main(version_base="1.3", config_path=None, config_name="inspect")
+@command("inspect")
 def main(cfg: DictConfig) -> None:
     """Entry point; bad input ends with one line and exit code 2, a damaged recording with 1."""
     try:

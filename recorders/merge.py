@@ -6,7 +6,6 @@ from itertools import groupby
 from typing import Any, cast
 
 import gymnasium
-import hydra
 import numpy as np
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig
@@ -14,7 +13,7 @@ from tqdm import tqdm
 
 from .cards import extra_cards, extras_of, portable_meta
 from .collection import segment_names
-from .command import Command, settings
+from .command import Command, command, settings
 from .destination import new_recording
 from .episode import Episode
 from .episode_data import begin_episode, own_arrays
@@ -148,7 +147,7 @@ def _copy_episode(recording: Recording, kind: _Kind, episode: Episode, recorder:
 ConfigStore.instance().store(name="merge", node=MergeConfig)
 
 
-@hydra.main(version_base="1.3", config_path=None, config_name="merge")
+@command("merge")
 def main(cfg: DictConfig) -> None:
     """Entry point; bad input ends with one line and exit code 2."""
     try:

@@ -4,12 +4,11 @@ import sys
 from dataclasses import dataclass
 from typing import cast
 
-import hydra
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig
 
 from .collection import segment_names
-from .command import Command, settings
+from .command import Command, command, settings
 from .layout import RecordingError
 from .leftovers import repair_alone_if_possible
 from .storage import storage_at
@@ -28,7 +27,7 @@ class RepairConfig(Command):
 ConfigStore.instance().store(name="repair", node=RepairConfig)
 
 
-@hydra.main(version_base="1.3", config_path=None, config_name="repair")
+@command("repair")
 def main(cfg: DictConfig) -> None:
     """Entry point; bad input ends with one line and exit code 2, damage that cannot be repaired with 1."""
     try:

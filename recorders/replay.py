@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any, cast
 
 import gymnasium
-import hydra
 import numpy as np
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig
 from PIL import Image
 from tqdm import tqdm
 
-from .command import Command, settings
+from .command import Command, command, settings
 from .destination import local_path
 from .env_card import make_recorded_env
 from .episode import Episode
@@ -184,7 +183,7 @@ def _as_action(space: gymnasium.Space[Any], action: Any) -> Any:
 ConfigStore.instance().store(name="replay", node=ReplayConfig)
 
 
-@hydra.main(version_base="1.3", config_path=None, config_name="replay")
+@command("replay")
 def main(cfg: DictConfig) -> None:
     """Entry point; bad input ends with one line and exit code 2, a difference with 1."""
     try:

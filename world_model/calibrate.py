@@ -15,14 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import hydra
 import numpy as np
 import torch
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig
 from torch import Tensor, nn
 
-from recorders import Command, Episode, Recording, RecordingError, open_recording, settings
+from recorders import Command, Episode, Recording, RecordingError, command, open_recording, settings
 
 from . import allocator
 from .checkpoint import WorldError, load_world, save_world
@@ -147,7 +146,7 @@ def _nothing(world: World) -> int:
 ConfigStore.instance().store(name="calibrate", node=CalibrateConfig)
 
 
-@hydra.main(version_base="1.3", config_path=None, config_name="calibrate")
+@command("calibrate")
 def main(cfg: DictConfig) -> None:
     """Entry point of the command line."""
     try:

@@ -10,12 +10,11 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import hydra
 import torch
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig
 
-from recorders import Command, RecordingError, open_recording, settings
+from recorders import Command, RecordingError, command, open_recording, settings
 
 from . import allocator
 from .checkpoint import WorldError, load_world, save_world
@@ -139,7 +138,7 @@ def student_card(teacher: World, config: DistillConfig, step: int) -> dict[str, 
 ConfigStore.instance().store(name="distill", node=DistillConfig)
 
 
-@hydra.main(version_base="1.3", config_path=None, config_name="distill")
+@command("distill")
 def main(cfg: DictConfig) -> None:
     """Entry point of the command line."""
     try:

@@ -12,11 +12,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
-import hydra
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig
 
-from recorders import MissingGame, settings
+from recorders import MissingGame, command, settings
 
 from . import allocator
 from .bench import Bench
@@ -144,7 +143,7 @@ def _write(report: dict[str, Any], config: EvaluateConfig) -> None:
 ConfigStore.instance().store(name="evaluate", node=EvaluateConfig)
 
 
-@hydra.main(version_base="1.3", config_path=None, config_name="evaluate")
+@command("evaluate")
 def main(cfg: DictConfig) -> None:
     """Entry point of the command line."""
     try:

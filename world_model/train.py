@@ -11,13 +11,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import hydra
 import numpy as np
 import torch
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig
 
-from recorders import Command, Episode, Recording, RecordingError, TrainingCache, open_recording, settings
+from recorders import Command, Episode, Recording, RecordingError, TrainingCache, command, open_recording, settings
 
 from . import allocator
 from .checkpoint import WorldError, read_card, save_world
@@ -210,7 +209,7 @@ def report_effort(config: TrainConfig, trainer: Trainer, seconds: float) -> None
 ConfigStore.instance().store(name="train", node=TrainConfig)
 
 
-@hydra.main(version_base="1.3", config_path=None, config_name="train")
+@command("train")
 def main(cfg: DictConfig) -> None:
     """Entry point of the command line."""
     try:
