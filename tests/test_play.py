@@ -81,6 +81,7 @@ def test_an_unknown_world_ends_with_one_line_and_status_2(tmp_path):
         ({"fps": 0.0}, "fps must be above 0, got 0"),
         ({"scale": 0}, "scale must be at least 1, got 0"),
         ({"steps": 0}, "steps must be at least 1, got 0"),
+        ({"keys": "j"}, "keys must be like 'keys={j: LEFT, m: pause}', in quotes, got 'j'"),
         ({"passes": 0}, "passes must be None or an integer of at least 1, got 0"),
         ({"dtype": "int8"}, "precision must be auto, bf16 or fp32, got 'int8'"),
         ({"record": "taken"}, "taken is a file; a recording needs a folder"),

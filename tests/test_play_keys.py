@@ -47,6 +47,14 @@ class Person:
         self.do("key", key)
         time.sleep(wait)
 
+    def waits_for(self, title: str) -> None:
+        """Two minutes at most: importing torch takes long on a busy machine."""
+        for _ in range(480):
+            if self.do("getwindowfocus", "getwindowname") == title:
+                break
+            time.sleep(0.25)
+        time.sleep(1)
+
     def sees(self, shape: tuple[int, ...]) -> np.ndarray:
         """The frame that is on the screen, uint8 [H, W, 3]."""
         window = self.do("getwindowfocus")
@@ -80,11 +88,7 @@ def test_a_person_plays_goes_back_in_time_and_plays_on(display, tiny_world, tmp_
     options = [f"world={tiny_world}", "fps=5", f"scale={SCALE}", "seed=3", "record=mine"]
     with subprocess.Popen([sys.executable, str(ROOT / "play.py"), *options], cwd=tmp_path, env=person.env, text=True,
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE) as game, killed(game):  # fmt: skip
-        for _ in range(480):  # two minutes: importing torch takes long on a busy machine
-            if "Foreframe" in person.do("getwindowfocus", "getwindowname"):
-                break
-            time.sleep(0.25)
-        time.sleep(1)
+        person.waits_for(f"Foreframe {tiny_world.name}")
         person.hold("Up", 2)
         person.press("p")
         shape = (104, 80, 3)
@@ -109,3 +113,22 @@ def test_a_person_plays_goes_back_in_time_and_plays_on(display, tiny_world, tmp_
     assert 2 not in recording.actions[second.start : second.stop]
     assert replay(ReplayConfig(path=str(tmp_path / "mine")))
     assert "2 of 2 episodes are the same, bit for bit" in capsys.readouterr().out
+
+
+def test_a_world_is_chosen_in_a_window_and_played(display, tmp_path):
+    person = Person(display, tmp_path)
+    words = [sys.executable, str(ROOT / "play.py"), "fps=2", "keys={j: LEFT}"]
+    with subprocess.Popen(words, cwd=tmp_path, env=person.env, text=True, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE) as game, killed(game):  # fmt: skip
+        person.waits_for("Foreframe")
+        person.press("Return", 0)
+        person.waits_for("Foreframe Pong-v0")
+        person.hold("j", 3)
+        person.press("o")
+        person.press("Escape")
+        out, err = game.communicate(timeout=120)
+    assert game.returncode == 0 and not err, err
+    assert "The recording is in recordings/Pong-v0-" in out
+    (folder,) = (tmp_path / "recordings").iterdir()
+    recording = open_recording(folder)
+    assert 3 in recording.actions[recording.episodes[0].start : recording.episodes[0].stop]
