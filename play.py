@@ -37,7 +37,8 @@ class PlayConfig(Command):
     keys: Any = None
     """keys of one's own to the name of an action, a command or `nothing`, e.g. `'keys={j: LEFT, m: pause}'`"""
     agent: str | None = None
-    """whom T hands over to after the script: `module:function` from a picture, uint8 [H, W, 3], to an action"""
+    """whom T hands over to after the script: `module:function` from a picture, uint8 [H, W, 3], to an action; plays
+    in the script's stead where there is no display"""
     steps: int = 300
     """how many steps a script plays when there is no display"""
     film: str = "play.gif"
@@ -82,9 +83,11 @@ def play(config: PlayConfig) -> PlayReport:
         if report.dropped:
             print(f"{report.dropped} steps were due and dropped: the world took longer than 1/fps.")
     else:
-        print(f"No display ({problem}): a script plays {config.steps} steps instead.", flush=True)
+        who = config.agent or "a script"
+        print(f"No display ({problem}): {who} plays {config.steps} steps instead.", flush=True)
         record = record or f"recordings/{env.label}"
-        report = play_scripted(env, steps=config.steps, film=Path(config.film), record=record, **how)
+        report = play_scripted(env, steps=config.steps, film=Path(config.film), record=record, player=config.agent,
+                               **how)
         print(f"The film is {config.film}.")
     env.close()
     if record:

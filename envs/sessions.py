@@ -101,6 +101,7 @@ def play_scripted(
     fps: float | None = None,
     scale: int | None = None,
     seed: int = 0,
+    player: str | None = None,
 ) -> PlayReport:
     """A script plays, as fast as the world allows, and what a window would have shown becomes a GIF.
 
@@ -112,16 +113,17 @@ def play_scripted(
         fps: pictures per second of the film; the world's own when None.
         scale: film pixels per frame pixel; about 320 columns when None.
         seed: decides the script's choices; episode i is reset with seed + i.
+        player: an agent that plays in the script's stead, `module:function`.
 
     Raises:
-        ValueError: if steps, fps or scale is not above 0, or `record` is a file.
+        ValueError: if steps, fps or scale is not above 0, `record` is a file, or there is no such agent.
     """
     fps, scale = _checked(env, fps, scale)
     if steps < 1:
         raise ValueError(f"steps must be at least 1, got {steps}")
     shape = env.world.observation_shape
     screen = Film(shape, scale or max(1, round(FILM_COLUMNS / shape[1])), steps)
-    pilots = [script(env, seed)]
+    pilots = [agent(player) if player else script(env, seed)]
     game = _game(env, record)
     game.recording, game.timeline = True, Timeline(memory=0)  # nobody goes back
     with closing(screen), closing(game):

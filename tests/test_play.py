@@ -60,6 +60,23 @@ def test_the_recording_draws_the_same_frames_again(tiny_world, tmp_path):
     assert (recording.extra("input_ms")[:20] >= recording.extra("latency_ms")[:20]).all()
 
 
+def test_an_agent_plays_in_the_scripts_stead(tiny_world, tmp_path):
+    (tmp_path / "mine.py").write_text("def policy(frame):\n    assert frame.shape == (104, 80, 3)\n    return 5\n")
+    done = start(f"world={tiny_world}", "steps=4", "agent=mine:policy", cwd=tmp_path, PYTHONPATH=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert "mine:policy plays 4 steps" in done.stdout
+    (folder,) = (tmp_path / "recordings").iterdir()
+    recording = open_recording(folder)
+    assert recording.actions[:4].tolist() == [5, 5, 5, 5]
+    assert recording.meta["behaviours"][int(recording.extra("actor")[0])] == "agent"
+
+
+def test_an_agent_that_is_not_there_is_named(tiny_world, tmp_path):
+    done = start(f"world={tiny_world}", "agent=not_mine:policy", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "agent=not_mine:policy cannot be found" in done.stderr
+
+
 def test_a_script_plays_on_when_a_game_ends(ending_world, tmp_path):
     done = start(f"world={ending_world}", "steps=5", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
