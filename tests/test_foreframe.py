@@ -95,3 +95,13 @@ def seen(pictures):
     grey = np.stack(pictures).astype(np.int64) @ np.array([299, 587, 114])
     sums = grey.reshape(len(pictures), 26, 4, 20, 4).sum((2, 4))
     return (2 * sums + 16_000) // 32_000
+
+
+@pytest.mark.parametrize("make", [gym.make, gym.make_vec])
+def test_any_world_without_a_name_lists_those_there_are(make):
+    with pytest.raises(WorldError, match=r"no world '': expected one of the shipped worlds \(Breakout-v0, Pong-v0\)"):
+        make(foreframe.ANY_WORLD)
+
+
+def test_any_world_is_the_one_that_is_named(tiny_world):
+    assert gym.make(foreframe.ANY_WORLD, world=str(tiny_world)).unwrapped.name == "Tiny-v0"
