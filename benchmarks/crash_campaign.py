@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-from tqdm import tqdm
 
 from recorders import ZarrRecorder
+from recorders.progress import Progress
 
 from .crash_checks import ENDED, Claims, Findings, leftovers, look
 from .crash_episodes import ACTIONS, EXTRAS, OBSERVATIONS, Name
@@ -97,7 +97,7 @@ def campaign(mode: str, kills: int, folder: Path, seed: int, per_collection: int
     tally, rng = Tally(), np.random.default_rng([seed, sorted(PROGRAMS).index(mode)])
     (folder / "errors").mkdir(parents=True)
     run = 0
-    with tqdm(total=kills, desc=mode, unit="kill", disable=not progress) as bar:
+    with Progress(total=kills, desc=mode, unit="kill", disable=not progress) as bar:
         while tally.kills < kills:
             path = folder / f"collection-{run}"
             goal = min(kills, tally.kills + per_collection)

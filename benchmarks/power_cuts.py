@@ -8,7 +8,8 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
+
+from recorders.progress import Progress
 
 from .crash_campaign import Tally, finish, look_in_fork
 from .crash_checks import ENDED, Claims, look
@@ -75,7 +76,7 @@ def cut_power(fsync: str, cuts: int, folder: Path, seed: int, longest_s: float, 
     (folder / "errors").mkdir()
     tally, claims, rng = Tally(), Claims(), np.random.default_rng(seed)
     image = make_image(folder / "disk-0.img")
-    for cut in tqdm(range(cuts), desc=f"fsync={fsync}", unit="cut", disable=not progress):
+    for cut in Progress(range(cuts), desc=f"fsync={fsync}", unit="cut", disable=not progress):
         after = folder / f"disk-{cut + 1}.img"
         delay = float(rng.uniform(0.3, 0.3 + 3 * longest_s))
         with mounted(image, folder / "before") as place:

@@ -10,7 +10,6 @@ import gymnasium
 import numpy as np
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig
-from tqdm import tqdm
 
 from .behaviours import Mixture, behaviour_for
 from .collection import open_segments, segment_names
@@ -18,6 +17,7 @@ from .command import Command, command, settings
 from .games import PONG, GameConfig, MissingGame, game_card, game_for, make_game
 from .layout import RecordingError
 from .preprocess import FrameConfig
+from .progress import Progress
 from .recorder import Recorder
 from .schema import Extra
 from .storage import storage_at
@@ -89,7 +89,7 @@ def collect(config: CollectConfig) -> str:
             f"{config.out} already holds a recording: choose another out, or append=true and a new seed"
         )
     extras = extras_for(config)  # before any process starts: is the game there?
-    with tqdm(total=config.steps, unit="step", unit_scale=True, desc=f"recording {config.env}") as bar:
+    with Progress(total=config.steps, unit="step", unit_scale=True, desc=f"recording {config.env}") as bar:
         if config.workers == 1:
             collect_segment(config, 0, config.steps, bar, extras)
         else:

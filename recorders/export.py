@@ -10,7 +10,6 @@ from typing import Protocol, cast
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig
-from tqdm import tqdm
 
 from .cards import recording_card
 from .command import Command, command, settings
@@ -23,6 +22,7 @@ from .layout import RecordingError
 from .lerobot_data import LeRobotDataset
 from .minari_data import MinariDataset, check_id
 from .npz_files import write_npz
+from .progress import Progress
 from .recording import Recording, open_recording
 
 _FILES = ("npz", "mp4", "gif")
@@ -89,7 +89,7 @@ def export(config: ExportConfig) -> Path:
     with building(out, config.overwrite, partial(_is_export, config.to)) as target:
         exporter = _exporter(config, recording, target)
         try:
-            for number in tqdm(chosen, f"exporting {config.path}", unit="episode"):
+            for number in Progress(chosen, f"exporting {config.path}", unit="episode"):
                 exporter.add(number, recording.episodes[number])
         finally:
             exporter.close()

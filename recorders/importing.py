@@ -8,7 +8,6 @@ from typing import cast
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig
-from tqdm import tqdm
 
 from .cards import portable_meta
 from .collection import segment_names
@@ -20,6 +19,7 @@ from .layout import RecordingError
 from .lerobot_reader import open_lerobot
 from .minari_data import open_minari
 from .npz_files import npz_paths, open_npz, read_metadata
+from .progress import Progress
 from .recording import open_recording
 from .storage import storage_at
 from .zarr_recorder import ZarrRecorder
@@ -69,7 +69,7 @@ def _record(source: Source, folder: str) -> None:
         raise RecordingError(f"{source.name} holds no episode")
     meta = {**portable_meta(source.meta), "imported_from": source.name}
     with ZarrRecorder(folder, source.observation_space, source.action_space, extras=source.extras, meta=meta) as it:
-        for data in tqdm(source.episodes, f"importing {source.name}", source.total, unit="episode"):
+        for data in Progress(source.episodes, f"importing {source.name}", source.total, unit="episode"):
             write_episode(it, data, source.observation_space, source.action_space)
 
 

@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 
 import numpy as np
-from tqdm import tqdm
 
 from .episode import Episode
 from .journal import parse_events, whole_bytes
 from .layout import RecordingError
+from .progress import Progress
 from .recording import Recording
 from .segment_reader import SegmentReader
 
@@ -25,7 +25,7 @@ def problems(recording: Recording, progress: bool = True) -> list[str]:
     found = [problem for segment in recording.segments for problem in _journal_problems(segment)]
     jobs = [(segment, name, index) for segment in recording.segments for name, field in segment.fields.items()
             for index in range(-(-segment.rows // field.chunk))]  # fmt: skip
-    for segment, name, index in tqdm(jobs, f"checking {recording.path}", disable=not progress, unit="chunk"):
+    for segment, name, index in Progress(jobs, f"checking {recording.path}", disable=not progress, unit="chunk"):
         try:
             segment.chunk(name, index)
         except RecordingError as error:

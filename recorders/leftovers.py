@@ -2,11 +2,10 @@
 
 from dataclasses import dataclass, field
 
-from tqdm import tqdm
-
 from .collection import segment_names
 from .journal import Journal
 from .layout import DATA, JOURNAL, JOURNAL_FOLDER, BusyError, RecordingError, has_journal
+from .progress import Progress
 from .sealing import seal_segment
 from .segment_reader import SegmentReader
 from .storage import Storage, each
@@ -55,7 +54,7 @@ def repair_storage(
     if not (alone or storage.locks):
         report.live = names
         return report
-    for name in tqdm(names, "repairing", disable=not (progress and names), unit="segment"):
+    for name in Progress(names, "repairing", disable=not (progress and names), unit="segment"):
         try:
             _repair_segment(storage, name, report, seal)
         except FileNotFoundError:

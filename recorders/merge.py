@@ -9,7 +9,6 @@ import gymnasium
 import numpy as np
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig
-from tqdm import tqdm
 
 from .cards import extra_cards, extras_of, portable_meta
 from .collection import segment_names
@@ -18,6 +17,7 @@ from .destination import new_recording
 from .episode import Episode
 from .episode_data import begin_episode, own_arrays
 from .layout import FRAMES, RecordingError
+from .progress import Progress
 from .recording import Recording, open_recording
 from .schema import Extra
 from .spaces import Space, space_from_card, value_at
@@ -61,7 +61,7 @@ def merge(config: MergeConfig) -> int:
     for recording, kind in zip(recordings[1:], kinds[1:], strict=True):
         _check_alike(recordings[0], kinds[0], recording, kind)
     total = sum(len(recording.episodes) for recording in recordings)
-    with new_recording(config.out) as out, tqdm(total=total, unit="episode", desc=f"merging into {config.out}") as bar:
+    with new_recording(config.out) as out, Progress(total=total, unit="episode", desc=f"into {config.out}") as bar:
         for recording, kind in zip(recordings, kinds, strict=True):
             for segment, episodes in groupby(recording.episodes, key=lambda episode: episode.segment):
                 _copy_segment(recording, kind, segment, list(episodes), out, bar)

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from .clip import Clip
 from .collection import check_alike, open_segments
 from .episode import Episode
 from .layout import FRAMES, OUTCOME, Field, RecordingError
+from .progress import Progress
 from .segment_reader import SegmentReader
 from .spaces import Space, from_rows, space_from_card
 from .storage import Storage, each, storage_at
@@ -163,7 +163,7 @@ class Recording:
         jobs = self._jobs(FRAMES, 0, len(self), out)
         with ThreadPoolExecutor(max(2, self._storage.concurrent)) as pool:
             done = pool.map(lambda job: job(), jobs)
-            for _ in tqdm(done, f"loading {self.path}", len(jobs), disable=not progress, unit="chunk"):
+            for _ in Progress(done, f"loading {self.path}", len(jobs), disable=not progress, unit="chunk"):
                 pass
         return out
 

@@ -14,7 +14,6 @@ import numpy as np
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig
 from PIL import Image
-from tqdm import tqdm
 
 from .command import Command, command, settings
 from .destination import local_path
@@ -23,6 +22,7 @@ from .episode import Episode
 from .games import MissingGame
 from .layout import RecordingError
 from .playback import Playhead, watch
+from .progress import Progress
 from .record_episodes import RecordEpisodes
 from .recording import Recording, open_recording
 from .resimulate import Difference, Replay, branch, resimulate
@@ -62,7 +62,7 @@ def replay_all(recording: Recording, episodes: list[Episode], env: gymnasium.Env
     """Simulate episodes anew, with a progress bar; one that cannot be is told of and left out."""
     replays: list[Replay] = []
     after: Episode | None = None
-    with tqdm(total=sum(episode.steps for episode in episodes), desc="replaying", unit="step") as bar:
+    with Progress(total=sum(episode.steps for episode in episodes), desc="replaying", unit="step") as bar:
         for episode in episodes:
             try:
                 replays.append(resimulate(recording, episode, env, bar.update, after))

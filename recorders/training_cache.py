@@ -9,11 +9,11 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from .destination import local_path
 from .episode import Episode
 from .layout import Field, RecordingError
+from .progress import Progress
 from .recording import Recording
 
 _FRAMES, _MANIFEST = "frames.npy", "cache.json"
@@ -160,5 +160,5 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
 
 def _checksums(frames: np.ndarray, progress: bool = False) -> list[int]:
     blocks = range(0, len(frames), BLOCK)
-    bar = tqdm(blocks, "checking", disable=not progress, unit="block")
+    bar = Progress(blocks, "checking", disable=not progress, unit="block")
     return [zlib.crc32(frames[at : at + BLOCK].tobytes()) for at in bar]

@@ -36,4 +36,4 @@ def test_a_recording_is_drawn(tmp_path, small_world):
 
 def test_where_there_is_none_it_says_so(tmp_path):
     found = look(tmp_path, "nothing")
-    assert found.returncode != 0 and "no sealed segment under nothing" in found.stderr
+    assert found.returncode != 0 and "there is no folder nothing" in found.stderr

@@ -161,3 +161,25 @@ def test_an_episode_is_read_whole_behind_shorter_segments(tmp_path):
             record(recorder, name)
     found = look(tmp_path, dict.fromkeys(names, ENDED))
     assert found.good, found
+
+
+HELD = """
+import os, signal, sys
+from pathlib import Path
+from tqdm import tqdm
+from benchmarks.crash_episodes import ACTIONS, EXTRAS, OBSERVATIONS
+from recorders import ZarrRecorder
+lock = tqdm.get_lock()
+pid = os.fork()
+if not pid:
+    lock.acquire()
+    os.kill(os.getpid(), signal.SIGKILL)
+os.waitpid(pid, 0)
+ZarrRecorder(Path(sys.argv[1]), OBSERVATIONS, ACTIONS, extras=EXTRAS).close()
+print("opened")
+"""
+
+
+def test_a_process_killed_while_it_drew_a_bar_holds_up_no_recorder(tmp_path):
+    done = command(["-c", HELD], str(tmp_path))  # waits for ever if the lock that forked processes share is asked for
+    assert done.stdout == "opened\n", done.stderr
