@@ -7,7 +7,9 @@ from typing import Protocol
 import numpy as np
 
 from .breakout_player import BreakoutPlayer
-from .games import BREAKOUT, PONG
+from .doom_env import ACTIONS as DOOM_ACTIONS
+from .doom_player import DoomPlayer
+from .games import BREAKOUT, DOOM, PONG
 from .pong_player import FRAME_SHAPE, PongPlayer
 
 
@@ -138,14 +140,30 @@ class Mixture:
         return self._behaviours[self.actor].act(observation, rng)
 
 
-_PLAYERS: dict[tuple[str, int], Callable[[], Behaviour]] = {(PONG, 6): PongPlayer, (BREAKOUT, 4): BreakoutPlayer}
-"""by game and number of actions"""
+@dataclass(frozen=True)
+class _Scripted:
+    """A scripted player of a game and when it may play."""
+
+    player: Callable[[], Behaviour]
+    actions: int
+    frame_shape: tuple[int, ...] | None = None
+    """of the only pictures it can read; None: it reads any"""
+    turn: tuple[int, int] = (200, 400)
+
+    def plays(self, actions: int, frame_shape: Sequence[int]) -> bool:
+        return actions == self.actions and self.frame_shape in (None, tuple(frame_shape))
+
+
+_PLAYERS = {
+    PONG: _Scripted(PongPlayer, 6, FRAME_SHAPE), BREAKOUT: _Scripted(BreakoutPlayer, 4, FRAME_SHAPE),
+    DOOM: _Scripted(DoomPlayer, len(DOOM_ACTIONS), turn=(40, 120)),
+}  # fmt: skip
 
 
 def behaviour_for(env_id: str, action_meanings: Sequence[str], frame_shape: Sequence[int] = FRAME_SHAPE) -> Mixture:
     """The mixture that records a game.
 
-    Pong and Breakout get 30% held random actions, 25% a scripted player and 45% that player with noise; any
+    Pong, Breakout and Doom get 30% held random actions, 25% a scripted player and 45% that player with noise; any
     other game gets held random actions of several lengths.
 
     Args:
@@ -153,16 +171,15 @@ def behaviour_for(env_id: str, action_meanings: Sequence[str], frame_shape: Sequ
         action_meanings: names of the actions, one each.
         frame_shape: shape of the observations, [H, W, 3].
     """
-    n = len(action_meanings)
-    if (env_id, n) in _PLAYERS and tuple(frame_shape) == FRAME_SHAPE:
-        player = _PLAYERS[env_id, n]
+    n, known = len(action_meanings), _PLAYERS.get(env_id)
+    if known is not None and known.plays(n, frame_shape):
         return Mixture({
             "held-random": (HeldRandom(n), 0.30),
-            "scripted": (player(), 0.25),
-            "noisy-0.1": (Noisy(player(), 0.1, n), 0.15),
-            "noisy-0.3": (Noisy(player(), 0.3, n), 0.15),
-            "noisy-0.6": (Noisy(player(), 0.6, n), 0.15),
-        })  # fmt: skip
+            "scripted": (known.player(), 0.25),
+            "noisy-0.1": (Noisy(known.player(), 0.1, n), 0.15),
+            "noisy-0.3": (Noisy(known.player(), 0.3, n), 0.15),
+            "noisy-0.6": (Noisy(known.player(), 0.6, n), 0.15),
+        }, known.turn)  # fmt: skip
     return Mixture({
         "held-random": (HeldRandom(n), 0.5),
         "quick-random": (HeldRandom(n, longest=3), 0.2),

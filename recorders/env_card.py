@@ -6,7 +6,7 @@ from typing import Any
 
 import gymnasium
 
-from .games import GameConfig, MissingGame, game_card, game_from_card, make_game, register_atari
+from .games import GameConfig, MissingGame, game_card, game_from_card, make_game, register_games
 from .layout import RecordingError
 
 WORLDS = "foreframe"
@@ -74,8 +74,7 @@ def make_recorded_env(meta: Mapping[str, Any], **overrides: Any) -> gymnasium.En
         raise RecordingError("the recording does not say which environment it came from: hand one over") from None
     if special:
         raise RecordingError(f"{name} was recorded with {special}, which JSON cannot hold: make it so and hand it over")
-    if name.startswith("ALE/"):
-        register_atari(name)
+    register_games(name)
     try:
         return gymnasium.make(_known_id(name), max_episode_steps=limit, disable_env_checker=True, **kwargs)
     except (gymnasium.error.Error, ModuleNotFoundError, TypeError) as error:

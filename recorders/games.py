@@ -11,14 +11,19 @@ import gymnasium
 from gymnasium.utils import RecordConstructorArgs
 from gymnasium.wrappers import AddRenderObservation
 
+from .doom_env import register_doom
 from .preprocess import FrameConfig, PreprocessFrames, is_picture
 from .software import versions
 from .spaces import space_card
 
-PONG, BREAKOUT = "ALE/Pong-v5", "ALE/Breakout-v5"
+PONG, BREAKOUT, DOOM = "ALE/Pong-v5", "ALE/Breakout-v5", "Doom/DefendTheLine-v0"
 _PONG_KEYS = {"up": 2, "w": 2, "down": 3, "s": 3, "space": 1,
               "up+space": 4, "w+space": 4, "down+space": 5, "s+space": 5}  # fmt: skip
 _BREAKOUT_KEYS = {"right": 2, "d": 2, "left": 3, "a": 3, "space": 1}
+
+
+PACKAGES = {"ALE": ("ale_py", "atari"), "Doom": ("vizdoom", "doom")}
+"""namespaces of ids to the package that has their games, and the extra that installs it"""
 
 
 class MissingGame(RuntimeError):
@@ -58,6 +63,8 @@ def game_for(id: str) -> GameConfig:
         return GameConfig(id=id, keys=dict(_BREAKOUT_KEYS), frame=FrameConfig(crop=[1, 209, 0, 160]))
     if id.startswith("ALE/"):
         return GameConfig(id=id, frame=FrameConfig(size=[104, 80], crop=None))
+    if id.startswith("Doom/"):
+        return GameConfig(id=id, kwargs={}, frame=FrameConfig(size=[96, 128], crop=None), fps=35 / 3)
     return GameConfig(id=id, kwargs={}, frame=FrameConfig(size=[64, 64], crop=None), fps=30.0)
 
 
@@ -141,29 +148,35 @@ class _Game(gymnasium.Wrapper, RecordConstructorArgs):
 
 
 def _make(config: GameConfig, render_mode: str | None) -> gymnasium.Env[Any, Any]:
-    if config.id.startswith("ALE/"):
-        register_atari(config.id)
+    register_games(config.id)
     try:
         return gymnasium.make(config.id, render_mode=render_mode, **config.kwargs)
     except (gymnasium.error.UnregisteredEnv, gymnasium.error.NamespaceNotFound, ModuleNotFoundError) as error:
         raise MissingGame(_unknown(config.id, error)) from None
 
 
-def register_atari(id: str) -> None:
-    """Make Atari's games known to Gymnasium.
+def register_games(id: str) -> None:
+    """Make the games of `id`'s namespace known to Gymnasium, if it is one of those that do not do so themselves.
 
     Raises:
-        MissingGame: if ale-py is not installed.
+        MissingGame: if their package is not installed.
     """
+    namespace = id.partition("/")[0]
+    if namespace not in PACKAGES:
+        return
+    package, extra = PACKAGES[namespace]
     try:
-        ale_py = importlib.import_module("ale_py")
+        module = importlib.import_module(package)
     except ImportError:
         raise MissingGame(
-            f"{id} needs ale-py, which is not installed: "
-            "pip install ale-py, or pip install -e '.[atari]' in the checkout"
+            f"{id} needs {package.replace('_', '-')}, which is not installed: "
+            f"pip install {package.replace('_', '-')}, or pip install -e '.[{extra}]' in the checkout"
         ) from None
-    ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
-    gymnasium.register_envs(ale_py)
+    if namespace == "Doom":
+        register_doom()
+        return
+    module.ALEInterface.setLoggerMode(module.LoggerMode.Error)
+    gymnasium.register_envs(module)
 
 
 def _unknown(id: str, error: Exception) -> str:

@@ -3,7 +3,7 @@
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
-_PACKAGES = ("foreframe", "torch", "gymnasium", "ale-py", "numpy", "pillow", "zarr", "numcodecs")
+_PACKAGES = ("foreframe", "torch", "gymnasium", "ale-py", "vizdoom", "numpy", "pillow", "zarr", "numcodecs")
 
 
 def versions() -> dict[str, str]:

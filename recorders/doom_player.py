@@ -1,0 +1,56 @@
+"""Plays Doom's shooting scenarios from the picture: turns to what is red, fires, and moves between shots."""
+
+import numpy as np
+
+from .doom_env import ACTIONS
+
+_IDS = {name: number for number, name in enumerate(ACTIONS)}
+RESTLESS = ("STRAFE LEFT", "STRAFE RIGHT", "FORWARD", "BACKWARD", "LEFT", "RIGHT")
+"""what is done now and then, and while nothing is seen"""
+
+
+class DoomPlayer:
+    """Scripted player for `Doom/DefendTheLine-v0` and `Doom/DefendTheCenter-v0`.
+
+    Monsters, their shots and their blood are redder than walls and floor of these scenarios. The player turns to the
+    nearest red thing beside the middle, fires at what is in the middle, and every so often moves for some steps.
+    """
+
+    def __init__(self) -> None:
+        self._wish, self._left = "LEFT", 0
+
+    def reset(self, rng: np.random.Generator) -> None:
+        """Forget what was being done."""
+        self._left = 0
+
+    def act(self, observation: np.ndarray, rng: np.random.Generator) -> int:
+        """Choose the action to take after seeing `observation`, uint8 [H, W, 3]."""
+        if self._left == 0 and rng.random() < 0.06:
+            self._wish, self._left = str(rng.choice(RESTLESS)), int(rng.integers(2, 9))
+        if self._left:
+            self._left -= 1
+            return _IDS[self._wish]
+        aside = target(observation)
+        if aside is None:
+            self._left = int(rng.integers(2, 9))
+            self._wish = str(rng.choice(RESTLESS))
+            return _IDS[self._wish]
+        if abs(aside) <= 0.06:
+            return _IDS["FIRE"]
+        return _IDS["LEFT" if aside < 0 else "RIGHT"]
+
+
+def target(observation: np.ndarray) -> float | None:
+    """Where the nearest red thing is, from -0.5 (left edge) to 0.5 (right edge); None where there is none.
+
+    Args:
+        observation: uint8 [H, W, 3].
+    """
+    height, width = observation.shape[:2]
+    red, green, blue = observation[height // 4 : 3 * height // 4].astype(np.int32).transpose(2, 0, 1)
+    found = ((red > 80) & (red > 2 * green) & (red > blue * 3 // 2)).sum(0)
+    columns = np.flatnonzero(found >= 2)
+    if not len(columns):
+        return None
+    aside = (columns + 0.5) / width - 0.5
+    return float(aside[np.abs(aside).argmin()])
