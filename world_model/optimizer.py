@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
+from .precision import choose_dtype
 from .shares import shared_like, whole
 
 
@@ -76,30 +77,51 @@ class Optimizer:
 
 
 class WholeMuon(torch.optim.Muon):
-    """Muon that puts matrices together which processes share, one after the other; its update needs all of one."""
+    """Muon in the number format that the processor multiplies fast; matrices that processes share are put together.
+
+    Its update needs all of a matrix. torch's own is in bfloat16 everywhere, on a processor without it ten times as slow.
+    """
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         """Update all matrices; all processes must do so at once."""
-        if not any(isinstance(p, DTensor) for group in self.param_groups for p in group["params"]):
-            return super().step(closure)
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None:
                     self._update(parameter, parameter.grad, group)
-        return None
 
     def _update(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
-        known = self.state[parameter].setdefault("momentum_buffer", torch.zeros_like(parameter))
-        known.lerp_(gradient, 1 - group["momentum"])
+        state = self.state[parameter]
+        if "momentum_buffer" not in state:
+            state["momentum_buffer"] = torch.zeros_like(parameter)
+        known = state["momentum_buffer"].lerp_(gradient, 1 - group["momentum"])
         pushed = gradient.lerp(known, group["momentum"]) if group["nesterov"] else known
-        change = nn.Parameter(torch.zeros(parameter.shape, device=parameter.device))
-        change.grad = whole(pushed)
-        names = ("lr", "ns_coefficients", "eps", "ns_steps", "adjust_lr_fn")
-        torch.optim.Muon([change], weight_decay=0.0, momentum=0.0, nesterov=False,
-                         **{name: group[name] for name in names}).step()
+        change = orthogonal(whole(pushed), group["ns_coefficients"], group["ns_steps"], group["eps"])
         parameter.mul_(1 - group["lr"] * group["weight_decay"])
-        parameter.add_(shared_like(change.detach(), parameter))
+        size = 0.2 * math.sqrt(max(parameter.shape))  # AdamW's update size: arXiv:2502.16982, eq. 4
+        parameter.add_(shared_like(change.to(parameter.dtype), parameter), alpha=-group["lr"] * size)
+
+
+def orthogonal(matrix: Tensor, coefficients: tuple[float, float, float], steps: int, eps: float = 1e-7) -> Tensor:
+    """Nearly the nearest matrix whose singular values are all alike, by a quintic Newton-Schulz iteration.
+
+    Args:
+        matrix: [A, B].
+        coefficients: of x, x^3 and x^5 in a step; Muon's, (3.4445, -4.775, 2.0315), end between 0.7 and 1.2.
+        steps: of the iteration.
+        eps: smallest norm that is divided by.
+
+    Returns:
+        [A, B] in what `choose_dtype` finds fast here.
+    """
+    linear, cubic, quintic = coefficients
+    tall = matrix.shape[0] > matrix.shape[1]
+    x = (matrix.T if tall else matrix).to(choose_dtype(matrix.device, "auto"))
+    x = x / x.norm().clamp(min=eps)
+    for _ in range(steps):
+        gram = x @ x.T
+        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=cubic, alpha=quintic), x, beta=linear)
+    return x.T if tall else x
 
 
 def split_parameters(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
