@@ -1,4 +1,4 @@
-"""Doom, by ViZDoom with the freedoom pictures that it brings: scenarios with buttons that can be moved and shot with."""
+"""Doom, by ViZDoom with the freedoom pictures that it brings: scenarios in which one can move and shoot."""
 
 import importlib
 import tempfile
@@ -44,7 +44,7 @@ class DoomEnv(gymnasium.Env[NDArray[np.uint8], np.int64]):
     """One player in a scenario.
 
     Observations are uint8 [120, 160, 3]. The reward is that of the scenario, 1 for a monster shot or a goal reached,
-    and -1 for dying, which ends the episode. `info` has `health`, `kills`, `x`, `y` in map units and `angle` in degrees.
+    and -1 for dying, which ends the episode. `info` has `health`, `kills`, `x`, `y` (map units) and `angle` (degrees).
 
     Args:
         scenario: one of ViZDoom's, see `SCENARIOS`.
@@ -76,13 +76,14 @@ class DoomEnv(gymnasium.Env[NDArray[np.uint8], np.int64]):
         self._picture = np.zeros((120, 160, 3), np.uint8)
         self._known = dict.fromkeys(VARIABLES, 0.0)
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[NDArray[np.uint8], dict[str, Any]]:  # noqa: E501
+    def reset(self, *, seed: int | None = None,
+              options: dict[str, Any] | None = None) -> tuple[NDArray[np.uint8], dict[str, Any]]:  # fmt: skip
         """Begin an episode; the seed decides where monsters stand and what they do."""
         super().reset(seed=seed)
-        if not self._game.is_running():
-            self._game.init()
-            with suppress(OSError):  # the engine leaves this empty folder wherever one works
-                Path("_vizdoom").rmdir()
+        self._game.close()  # a running engine keeps how bright the weapon was
+        self._game.init()
+        with suppress(OSError):  # the engine leaves this empty folder wherever one works
+            Path("_vizdoom").rmdir()
         self._game.set_seed(int(self.np_random.integers(1 << 31)))  # after init, which draws some itself
         self._game.new_episode()
         self._look()

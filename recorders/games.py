@@ -3,8 +3,9 @@
 import difflib
 import importlib
 import json
+import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import gymnasium
@@ -22,8 +23,10 @@ _PONG_KEYS = {"up": 2, "w": 2, "down": 3, "s": 3, "space": 1,
 _BREAKOUT_KEYS = {"right": 2, "d": 2, "left": 3, "a": 3, "space": 1}
 
 
-PACKAGES = {"ALE": ("ale_py", "atari"), "Doom": ("vizdoom", "doom")}
-"""namespaces of ids to the package that has their games, and the extra that installs it"""
+PACKAGES = {"ALE/": "ale_py", "Doom/": "vizdoom", "MiniGrid-": "minigrid", "BabyAI-": "minigrid",
+            "MiniWorld-": "miniworld", "highway-": "highway_env"}  # fmt: skip
+"""how ids begin, to the package that has those games; for others ids may begin with it: `package:Game-v0`"""
+_EXTRAS = {"ale_py": "atari", "vizdoom": "doom"}
 
 
 class MissingGame(RuntimeError):
@@ -41,13 +44,13 @@ class GameConfig:
     )
     """passed on to `gymnasium.make`"""
     frame: FrameConfig = field(default_factory=FrameConfig)
-    fps: float = 15.0
-    """steps per second at the game's true speed"""
+    fps: float | None = 15.0
+    """steps per second at the game's true speed; None: what the game says it is shown with"""
     keys: dict[str, int] = field(default_factory=dict)
     """key names, joined by `+` where held together, to actions; empty: the game's own"""
 
     def __post_init__(self) -> None:
-        if self.fps <= 0:
+        if self.fps is not None and self.fps <= 0:
             raise ValueError(f"fps must be above 0 steps per second, got {self.fps}")
 
 
@@ -65,7 +68,7 @@ def game_for(id: str) -> GameConfig:
         return GameConfig(id=id, frame=FrameConfig(size=[104, 80], crop=None))
     if id.startswith("Doom/"):
         return GameConfig(id=id, kwargs={}, frame=FrameConfig(size=[96, 128], crop=None), fps=35 / 3)
-    return GameConfig(id=id, kwargs={}, frame=FrameConfig(size=[64, 64], crop=None), fps=30.0)
+    return GameConfig(id=id, kwargs={}, frame=FrameConfig(size=None, crop=None), fps=None)
 
 
 def make_game(config: GameConfig, render_mode: str | None = None) -> gymnasium.Env[Any, Any]:
@@ -74,7 +77,7 @@ def make_game(config: GameConfig, render_mode: str | None = None) -> gymnasium.E
     A game without pictures as observations is shown by its `rgb_array` rendering.
 
     Args:
-        config: which game.
+        config: which game; where it leaves size or speed open, the attribute `game` of what is returned has them.
         render_mode: as in `gymnasium.make`; rendering shows the game's own, unchanged picture.
 
     Raises:
@@ -90,7 +93,10 @@ def make_game(config: GameConfig, render_mode: str | None = None) -> gymnasium.E
                 f"render_mode must be rgb_array or None, got {render_mode!r}"
             )
         env = AddRenderObservation(_make(config, "rgb_array"), render_only=True)
-    return _Game(PreprocessFrames(env, config.frame), config)
+    shown = PreprocessFrames(env, config.frame)
+    fps = config.fps or float(env.metadata.get("render_fps") or 30.0)
+    frame = FrameConfig(size=shown.size, crop=config.frame.crop)
+    return _Game(shown, replace(config, frame=frame, fps=fps))
 
 
 def game_card(env: gymnasium.Env[Any, Any]) -> dict[str, Any]:
@@ -124,7 +130,11 @@ def game_from_card(card: Mapping[str, Any]) -> GameConfig:
 
     Raises:
         KeyError: if the card lacks `id`, `kwargs` or `frame`.
+        MissingGame: if the id names a package that nobody has imported: a card may be a stranger's.
     """
+    package, _, _ = str(card["id"]).rpartition(":")
+    if package and package not in sys.modules:
+        raise MissingGame(f"{card['id']} would import {package}: import it first, or pass env={card['id']}")
     frame = FrameConfig(size=card["frame"]["size"], crop=card["frame"]["crop"])
     return GameConfig(id=card["id"], kwargs=dict(card["kwargs"]), frame=frame, fps=card.get("fps", 15.0),
                       keys=dict(card.get("keys") or {}))  # fmt: skip
@@ -156,27 +166,25 @@ def _make(config: GameConfig, render_mode: str | None) -> gymnasium.Env[Any, Any
 
 
 def register_games(id: str) -> None:
-    """Make the games of `id`'s namespace known to Gymnasium, if it is one of those that do not do so themselves.
+    """Make the games of well-known packages known to Gymnasium, if `id` is one of theirs.
 
     Raises:
-        MissingGame: if their package is not installed.
+        MissingGame: if the package is not installed.
     """
-    namespace = id.partition("/")[0]
-    if namespace not in PACKAGES:
+    package = next((package for start, package in PACKAGES.items() if id.startswith(start)), None)
+    if package is None:
         return
-    package, extra = PACKAGES[namespace]
     try:
         module = importlib.import_module(package)
     except ImportError:
-        raise MissingGame(
-            f"{id} needs {package.replace('_', '-')}, which is not installed: "
-            f"pip install {package.replace('_', '-')}, or pip install -e '.[{extra}]' in the checkout"
-        ) from None
-    if namespace == "Doom":
+        extra = f", or pip install -e '.[{_EXTRAS[package]}]' in the checkout" if package in _EXTRAS else ""
+        name = package.replace("_", "-")
+        raise MissingGame(f"{id} needs {name}, which is not installed: pip install {name}{extra}") from None
+    if package == "vizdoom":
         register_doom()
-        return
-    module.ALEInterface.setLoggerMode(module.LoggerMode.Error)
-    gymnasium.register_envs(module)
+    elif package == "ale_py":
+        module.ALEInterface.setLoggerMode(module.LoggerMode.Error)
+        gymnasium.register_envs(module)
 
 
 def _unknown(id: str, error: Exception) -> str:

@@ -1,6 +1,10 @@
 """Sizes of a world's network, and which of them are possible."""
 
+import itertools
+import math
 from dataclasses import dataclass, field
+
+import numpy as np
 
 
 @dataclass(kw_only=True)
@@ -63,6 +67,18 @@ class WorldModelConfig:
         if not self.reward_values or len(self.reward_values) > 1024:
             raise ValueError(f"reward_values must hold 1 to 1024 values, got {len(self.reward_values)}")
 
+    def fit(self, height: int, width: int, num_actions: int, reward_values: list[float]) -> None:
+        """Take over what a recording decides. A patch that suits the old picture size gives way to one for the new.
+
+        Raises:
+            ValueError: if no patch, or not the one asked for, fits the pictures.
+        """
+        suited = self.patch == suited_patch(self.height, self.width)
+        self.height, self.width, self.num_actions, self.reward_values = height, width, num_actions, reward_values
+        if suited:
+            self.patch = suited_patch(height, width)
+        self.__post_init__()
+
     @property
     def tokens(self) -> int:
         """Tokens per frame."""
@@ -85,3 +101,34 @@ class WorldModelConfig:
         half = self.dim // self.heads // 2
         spatial = 3 * half // 8
         return [half - 2 * spatial, spatial, spatial]
+
+
+def suited_patch(height: int, width: int) -> list[int]:
+    """Rows and columns of patches that are not far from square and cut a picture into about 24.
+
+    Raises:
+        ValueError: if a side is odd.
+    """
+    rows, cols = ([n for n in range(2, side + 1, 2) if side % n == 0] for side in (height, width))
+    if not rows or not cols:
+        raise ValueError(f"pictures must have even sides, got {height}x{width}; record them with another size=")
+
+    def oddness(patch: tuple[int, int]) -> float:
+        tokens = height * width / (patch[0] * patch[1])
+        return abs(math.log(tokens / 24)) + 0.75 * abs(math.log(patch[0] / patch[1]))
+
+    return list(min(itertools.product(rows, cols), key=oddness))
+
+
+def reward_choices(rewards: np.ndarray, most: int = 64) -> list[float]:
+    """The values among which a world chooses its rewards, ascending: all there are, or as many of them spread evenly.
+
+    Args:
+        rewards: every reward of a recording.
+        most: values, besides 0, which is always one.
+    """
+    values = np.unique(rewards[rewards != 0].astype(np.float64))
+    if len(values) > most:  # evenly among the rewards that were given, the smallest and the largest included
+        given = np.sort(rewards[rewards != 0].astype(np.float64))
+        values = np.unique(given[np.linspace(0, len(given) - 1, most).round().astype(int)])
+    return sorted({*map(float, values), 0.0})

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 
 from .precision import choose_dtype
 from .shares import shared_like, whole
@@ -79,7 +78,7 @@ class Optimizer:
 class WholeMuon(torch.optim.Muon):
     """Muon in the number format that the processor multiplies fast; matrices that processes share are put together.
 
-    Its update needs all of a matrix. torch's own is in bfloat16 everywhere, on a processor without it ten times as slow.
+    Its update needs all of a matrix. torch's own is in bfloat16 everywhere, even where that is ten times as slow.
     """
 
     @torch.no_grad()

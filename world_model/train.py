@@ -26,7 +26,7 @@ from .events import event_card, event_table, event_weights
 from .flops import peak_flops, training_flops
 from .heldout import note_split, split_for
 from .model import WorldModel
-from .model_config import WorldModelConfig
+from .model_config import WorldModelConfig, reward_choices
 from .presets import with_presets
 from .sampler import SamplerConfig
 from .strip import save_strip
@@ -145,10 +145,9 @@ def open_cache(folder: str | Path, recording: Recording, team: Team) -> Training
 
 def fit_to_recording(config: WorldModelConfig, recording: Recording) -> None:
     """Take picture size, number of actions and reward values from the recording."""
-    config.height, config.width = recording.frame_shape[:2]
-    config.num_actions = int(recording.meta["game"]["action_space"]["n"])
-    config.reward_values = sorted({float(r) for r in np.unique(recording.rewards)} | {0.0})
-    config.__post_init__()
+    height, width = recording.frame_shape[:2]
+    actions = int(recording.meta["game"]["action_space"]["n"])
+    config.fit(height, width, actions, reward_choices(recording.rewards))
 
 
 def draw_contexts(source: ClipSource, episodes: list[Episode], count: int, frames: int) -> Contexts:
