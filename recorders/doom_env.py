@@ -4,7 +4,7 @@ import importlib
 import tempfile
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -57,7 +57,7 @@ class DoomEnv(gymnasium.Env[NDArray[np.uint8], np.int64]):
         ValueError: if a setting is out of range.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": TICS / 3}
+    metadata = {"render_modes": ["rgb_array"], "render_fps": TICS / 3}  # noqa: RUF012  (as Gymnasium has it)
 
     def __init__(self, scenario: str = "defend_the_line", frame_skip: int = 3, skill: int = 3,
                  render_mode: str | None = None) -> None:  # fmt: skip
@@ -99,7 +99,7 @@ class DoomEnv(gymnasium.Env[NDArray[np.uint8], np.int64]):
             self._look()
         return self._picture, float(reward), over, False, self._info()
 
-    def render(self) -> NDArray[np.uint8]:  # type: ignore[override]
+    def render(self) -> NDArray[np.uint8]:
         """What is seen, uint8 [120, 160, 3]."""
         return self._picture
 

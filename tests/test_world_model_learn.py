@@ -89,21 +89,25 @@ def test_rewards_are_those_there_are_or_as_many_spread_evenly():
 
 
 @pytest.mark.slow
-def test_one_command_goes_from_a_game_to_a_world_and_goes_on(tmp_path):
-    words = [f"out={tmp_path / 'pole'}", "steps=2", "workers=1", "evaluate=false"]
-    def run(*more):
-        return subprocess.run([sys.executable, "-m", "world_model.learn", *words, *more], cwd=ROOT,
-                              capture_output=True, text=True, timeout=300)  # fmt: skip
-
-    done = run("env=CartPole-v1", "record=400")
-    assert done.returncode == 0, done.stderr
-    assert f"play it: python play.py world={tmp_path / 'pole' / 'world'}" in done.stdout
-    assert "python -m recorders.collect env=CartPole-v1" in done.stdout and "trainer.frames=" in done.stdout
-    world = load_world(tmp_path / "pole" / "world")
+def test_one_call_goes_from_a_game_to_a_world_and_goes_on(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("world_model.learn.FRAMES", 1)
+    asked = {"env": "CartPole-v1", "out": str(tmp_path / "pole"), "record": 200, "workers": 1, "evaluate": False}
+    folder = learn(LearnConfig(steps=1, **asked))
+    assert folder == tmp_path / "pole" / "world"
+    printed = capsys.readouterr().out
+    assert "python -m recorders.collect env=CartPole-v1" in printed and "model.window=" in printed
+    world = load_world(folder)
     assert world.observation_shape == (80, 120, 3) and world.num_actions == 2 and world.card["name"] == "CartPole-v0"
-    again = run(f"data={tmp_path / 'pole' / 'recording'}", "steps=3")
-    assert again.returncode == 0, again.stderr
-    assert load_world(tmp_path / "pole" / "world").card["trained"]["steps"] == 3
+    learn(LearnConfig(steps=2, **asked))
+    assert "recorders.collect" not in capsys.readouterr().out
+    assert load_world(folder).card["trained"]["steps"] == 2
+
+
+def test_the_command_says_in_one_line_what_is_wrong(tmp_path):
+    words = [sys.executable, "-m", "world_model.learn", f"out={tmp_path}", "env=CartPolo-v1"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("learn: no game is called 'CartPolo-v1': did you mean")
 
 
 def test_what_cannot_be_learned_is_refused_in_one_line(tmp_path):

@@ -1,6 +1,5 @@
 """Sizes of a world's network, and which of them are possible."""
 
-import itertools
 import math
 from dataclasses import dataclass, field
 
@@ -117,7 +116,8 @@ def suited_patch(height: int, width: int) -> list[int]:
         tokens = height * width / (patch[0] * patch[1])
         return abs(math.log(tokens / 24)) + 0.75 * abs(math.log(patch[0] / patch[1]))
 
-    return list(min(itertools.product(rows, cols), key=oddness))
+    patches = [(row, col) for row in rows for col in cols]
+    return list(min(patches, key=oddness))
 
 
 def reward_choices(rewards: np.ndarray, most: int = 64) -> list[float]:
