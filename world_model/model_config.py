@@ -117,7 +117,8 @@ def suited_patch(height: int, width: int) -> list[int]:
         return abs(math.log(tokens / 24)) + 0.75 * abs(math.log(patch[0] / patch[1]))
 
     patches = [(row, col) for row in rows for col in cols]
-    return list(min(patches, key=oddness))
+    best = min(patches, key=oddness)
+    return [*best]
 
 
 def reward_choices(rewards: np.ndarray, most: int = 64) -> list[float]:
