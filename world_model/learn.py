@@ -5,6 +5,7 @@ the game. Broken off, it goes on when it is run again. What it chooses is printe
 """
 
 import os
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,6 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from recorders import Command, MissingGame, Recording, RecordingError, command, open_recording, settings
-from recorders.collect import CollectConfig, collect
 
 from .checkpoint import WorldError
 from .evaluate import evaluate, report_file
@@ -68,10 +68,11 @@ def learn(config: LearnConfig) -> Path:
         The world's folder.
 
     Raises:
-        MissingGame: if the game is not installed or not known.
+        SystemExit: if recording failed, which has said why.
+        MissingGame: if the game cannot be made for the evaluation.
         RecordingError: if the recording cannot be read.
         TrainStateError, WorldError: if what is in `out` is of something else.
-        ValueError: if the game has no pictures or no discrete actions, or a setting makes no sense.
+        ValueError: if a setting makes no sense, or episodes are too short.
     """
     out = Path(config.out)
     data = config.data or _record(config, out / "recording")
@@ -130,13 +131,16 @@ def world_name(game: str) -> str:
 def _record(config: LearnConfig, folder: Path) -> str:
     """The recording's folder; what was begun is added to, and it gets its name when it is whole."""
     part = folder.with_name(folder.name + ".part")
+    part.parent.mkdir(parents=True, exist_ok=True)
     if not folder.exists():
         there = sum(e.steps for e in open_recording(part).episodes) if part.exists() else 0
         if there < config.record:
-            asked = {"env": config.env, "out": str(part), "steps": config.record - there, "workers": config.workers,
-                     "seed": config.seed + there, "append": there > 0}
-            _say("recorders.collect", asked)
-            collect(_config(CollectConfig(out=str(part)), asked))
+            words = _say("recorders.collect", {
+                "env": config.env, "out": str(part), "steps": config.record - there, "workers": config.workers,
+                "seed": config.seed + there, "append": there > 0})  # fmt: skip
+            code = subprocess.run([sys.executable, *words[1:]]).returncode
+            if code:
+                sys.exit(code)
         part.rename(folder)
     return str(folder)
 
@@ -149,9 +153,11 @@ def _config(defaults: Any, chosen: dict[str, Any]) -> Any:
     return settings(cast(DictConfig, config))
 
 
-def _say(module: str, chosen: dict[str, Any]) -> None:
-    words = (f"{name}={str(value).lower() if isinstance(value, bool) else value}" for name, value in chosen.items())
-    print(f"python -m {module} {' '.join(words)}", flush=True)
+def _say(module: str, chosen: dict[str, Any]) -> list[str]:
+    """Print the command with these settings; returns its words."""
+    words = [f"{name}={str(value).lower() if isinstance(value, bool) else value}" for name, value in chosen.items()]
+    print(" ".join(words := ["python", "-m", module, *words]), flush=True)
+    return words
 
 
 ConfigStore.instance().store(name="learn", node=LearnConfig)

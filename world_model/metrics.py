@@ -33,8 +33,10 @@ def ssim(frames: np.ndarray, real: np.ndarray, window: int = 11, sigma: float = 
         float [N].
     """
     side = min(window, *(size - 1 + size % 2 for size in frames.shape[1:3]))
-    kernel = _gaussian(side, sigma)
-    parts = [_ssim(frames[i : i + 64], real[i : i + 64], kernel) for i in range(0, len(frames), 64)]
+    kernel, parts = gaussian(side, sigma), []
+    for i in range(0, len(frames), 64):
+        a, b = (torch.from_numpy(luminance(x[i : i + 64])).double() for x in (frames, real))
+        parts.append(similarity(a, b, kernel).numpy())
     return np.concatenate(parts) if parts else np.zeros(0)
 
 
@@ -55,18 +57,23 @@ def motion(frames: np.ndarray) -> np.ndarray:
     return np.stack(steps, -1) if steps else np.zeros((*frames.shape[:-4], 0))
 
 
-def _ssim(frames: np.ndarray, real: np.ndarray, kernel: torch.Tensor) -> np.ndarray:
-    a, b = (torch.from_numpy(luminance(x)).double() for x in (frames, real))
+def similarity(a: torch.Tensor, b: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
+    """`ssim` of luminance [N, H, W] in [0, 255], differentiable: [N].
+
+    Args:
+        a, b: of one dtype.
+        kernel: `gaussian` of that dtype.
+    """
     maps = torch.stack([a, b, a * a, b * b, a * b], 1).flatten(0, 1)[:, None]  # [5 N, 1, H, W]
     smooth = conv2d(conv2d(maps, kernel[:, None]), kernel[..., None])  # rows, then columns
     mean_a, mean_b, aa, bb, ab = smooth.unflatten(0, (-1, 5))[:, :, 0].unbind(1)
     small, contrast = (0.01 * 255) ** 2, (0.03 * 255) ** 2
     alike = (2 * mean_a * mean_b + small) * (2 * (ab - mean_a * mean_b) + contrast)
     spread = (mean_a**2 + mean_b**2 + small) * (aa - mean_a**2 + bb - mean_b**2 + contrast)
-    return np.asarray((alike / spread).mean((1, 2)))
+    return (alike / spread).mean((1, 2))
 
 
-def _gaussian(side: int, sigma: float) -> torch.Tensor:
-    """Weights [1, 1, side] that sum to one."""
+def gaussian(side: int, sigma: float) -> torch.Tensor:
+    """Weights float64 [1, 1, side] that sum to one."""
     weights = torch.exp(-0.5 * ((torch.arange(side).double() - (side - 1) / 2) / sigma) ** 2)
     return (weights / weights.sum())[None, None]

@@ -132,8 +132,8 @@ def split_parameters(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Para
     matrices: list[nn.Parameter] = []
     others: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
-        inside = name.startswith(("blocks.", "tokenizer.project", "decoder."))
-        chosen = inside and parameter.dim() == 2 and "modulation" not in name
+        inside = name.startswith(("blocks.", "tokenizer.project", "decoder.", "encoder.blocks.", "encoder.read"))
+        chosen = inside and parameter.dim() == 2 and name.endswith("weight") and "modulation" not in name
         (matrices if chosen else others).append(parameter)
     return matrices, others
 

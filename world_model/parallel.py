@@ -12,11 +12,12 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
-from .objective import Objective
+from .blocks import Block
 from .team import Team
+from .vae_layers import SpatialBlock
 
 
-def share_out(objective: Objective, team: Team, way: str) -> nn.Module:
+def share_out(objective: nn.Module, team: Team, way: str) -> nn.Module:
     """The objective as the whole team learns it; its parameters must be the same in all processes.
 
     Args:
@@ -26,8 +27,8 @@ def share_out(objective: Objective, team: Team, way: str) -> nn.Module:
         return objective
     if way == "ddp":  # modes use different parts of the network, and its buffers never change
         return DistributedDataParallel(objective, broadcast_buffers=False, find_unused_parameters=True)
-    mesh = init_device_mesh(objective.device.type, (team.size,))
-    blocks: list[nn.Module] = [*objective.model.blocks]
+    mesh = init_device_mesh(next(objective.parameters()).device.type, (team.size,))
+    blocks = [module for module in objective.modules() if isinstance(module, Block | SpatialBlock)]
     for module in [*blocks, objective]:
         fully_shard(module, mesh=mesh, reshard_after_forward=False)
     objective.register_forward_pre_hook(_put_together)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from .ar_vae import ArVae
 from .clips import ClipSource
 from .difficulty import Difficulty
 from .execution import compile_parts, recompute_in_backward
@@ -25,6 +26,7 @@ from .team import Team
 from .train_state import Origin, check_fits, load_state, save_state, update_average
 from .trainer_config import TrainerConfig
 from .training_log import TrainingLog
+from .vae_objective import VaeObjective
 
 
 class Trainer:
@@ -38,24 +40,28 @@ class Trainer:
         out: folder of the run; its last checkpoint is where training goes on.
         team: the processes that share every step.
         origin: what is learned by what, noted in checkpoints and compared with theirs.
-        objective: what is learned; from the recording when None.
+        objective: what is learned; what a world learns from a recording when None.
 
     Raises:
         TrainStateError: if the checkpoint is damaged or of something else.
         ValueError: if a step cannot be shared out evenly among the team.
     """
 
-    def __init__(self, model: WorldModel, source: ClipSource, sampler: SamplerConfig, config: TrainerConfig, out: Path,
-                 team: Team | None = None, origin: Origin | None = None,
-                 objective: Objective | None = None):
+    def __init__(self, model: WorldModel | ArVae, source: ClipSource, sampler: SamplerConfig, config: TrainerConfig,
+                 out: Path, team: Team | None = None, origin: Origin | None = None,
+                 objective: Objective | VaeObjective | None = None):
         self.model, self.source, self.config, self.out = model, source, config, out
-        if config.compile:
-            compile_parts(model)
-        if config.checkpointing:
-            recompute_in_backward(model)
+        if isinstance(model, WorldModel):
+            if config.compile:
+                compile_parts(model)
+            if config.checkpointing:
+                recompute_in_backward(model)
+            objective = objective or Objective(model, source, sampler, config)
+        if objective is None:
+            raise ValueError(f"a {type(model).__name__} needs an objective of its own")
         self.team, self.origin = team or Team(), origin or Origin(network=asdict(model.config))
         self.device = model.scaler.mean.device
-        self.objective = objective or Objective(model, source, sampler, config)
+        self.objective = objective
         self.loader = ClipLoader(source, config, self.objective.moment_frames, self.team)
         self.dtype = choose_dtype(self.device, config.precision)
         found = self._find()
