@@ -145,7 +145,7 @@ def _trainer(run: TrainConfig, trainer: TrainerConfig, scratch: Path) -> Trainer
     recording = open_recording(run.data)
     fit_to_recording(run.model, recording)
     source = ClipSource(open_cache(run.cache, recording, Team()), recording.episodes, run.model.reward_values,
-                        run.model.num_actions, trainer.event_share, trainer.hard_share, trainer.seed)
+                        run.model.actions, trainer.event_share, trainer.hard_share, trainer.seed)
     return Trainer(WorldModel(run.model), source, run.sampler, trainer, scratch)
 
 

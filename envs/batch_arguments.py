@@ -5,8 +5,18 @@ from typing import Any
 
 import numpy as np
 import torch
+from gymnasium.spaces import Box, Discrete
 from gymnasium.vector import AutoresetMode
 from torch import Tensor
+
+from world_model import Actions
+
+
+def action_space(kind: Actions) -> Box | Discrete:
+    """The space of one action."""
+    if kind.continuous:
+        return Box(np.array(kind.low, np.float32), np.array(kind.high, np.float32), dtype=np.float32)
+    return Discrete(kind.count)
 
 
 def checked_count(num_envs: Any) -> int:
@@ -33,13 +43,16 @@ def checked_mode(mode: Any) -> AutoresetMode:
         raise ValueError(f"autoreset_mode must be an AutoresetMode or one of {names}, got {mode!r}") from None
 
 
-def checked_actions(actions: Any, ignored: Sequence[int], count: int, num_actions: int, device: torch.device) -> Tensor:
-    """Actions as int64 [B] on `device`; 0 at the places that are ignored, whatever was there.
+def checked_actions(actions: Any, ignored: Sequence[int], count: int, kind: Actions, device: torch.device) -> Tensor:
+    """Actions [B, ...] on `device`; one that is possible at the places that are ignored, whatever was there.
 
     Raises:
         TypeError: if it is one scalar.
-        ValueError: if they are not `count` integers, each in [0, num_actions).
+        ValueError: if they are not `count` actions of this kind.
     """
+    if kind.continuous:
+        return _checked_vectors(actions, ignored, count, kind, device)
+    num_actions = kind.count
     wanted = f"actions must be {count} integers in [0, {num_actions - 1}]"
     try:
         given = actions.detach() if isinstance(actions, Tensor) else np.asarray(actions)
@@ -56,6 +69,17 @@ def checked_actions(actions: Any, ignored: Sequence[int], count: int, num_action
     if bool(((chosen < 0) | (chosen >= num_actions)).any()):
         raise ValueError(f"{wanted}, got {chosen.tolist()[:8]}{' ...' if count > 8 else ''}")
     return chosen
+
+
+def _checked_vectors(actions: Any, ignored: Sequence[int], count: int, kind: Actions, device: torch.device) -> Tensor:
+    given = torch.as_tensor(actions).detach() if isinstance(actions, Tensor) else torch.from_numpy(np.array(actions))
+    if given.dim() == 0:
+        raise TypeError(f"actions must be [{count}, {len(kind.low)}] numbers, one row per environment, got {actions!r}")
+    low, high = (torch.tensor(bound) for bound in (kind.low, kind.high))
+    if ignored and given.shape == (count, len(kind.low)):
+        given = given.clone()
+        given[list(ignored)] = ((low + high) / 2).to(given)
+    return torch.from_numpy(kind.checked(given.cpu().numpy(), count)).to(device)
 
 
 def checked_seeds(seed: Any, count: int) -> list[int | None]:

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from world_model import StateError, World, WorldState
+from world_model import Actions, StateError, World, WorldState
 
-Clip = tuple[NDArray[np.uint8], NDArray[np.int64]]
+Clip = tuple[NDArray[np.uint8], NDArray[Any]]
 """frames [k, H, W, 3] and the actions [k-1] between them"""
 
 OPTIONS = ("context", "frames", "actions", "state")
@@ -66,7 +66,7 @@ def checked_start(options: Mapping[str, Any] | None, world: World) -> Start:
     if "state" in options:
         return Start(state=as_state(options["state"], world))
     if "frames" in options:
-        return Start(clip=clip_of(options, world.observation_shape, world.num_actions))
+        return Start(clip=clip_of(options, world.observation_shape, world.actions))
     if "context" in options:
         return Start(context=context_index(options["context"], len(world.contexts)))
     return Start()
@@ -101,13 +101,14 @@ def check_options(options: Mapping[str, Any]) -> None:
         raise ValueError("reset options have actions but no frames: give the frames between which they were taken")
 
 
-def clip_of(options: Mapping[str, Any], shape: tuple[int, int, int], num_actions: int) -> Clip:
+def clip_of(options: Mapping[str, Any], shape: tuple[int, int, int], kind: Actions) -> Clip:
     """The clip in `options`.
 
     Args:
-        options: `frames`, uint8 [k, H, W, 3] with k >= 1, oldest first, and `actions`, k-1 ids (none needed for k = 1).
+        options: `frames`, uint8 [k, H, W, 3] with k >= 1, oldest first, and `actions`, k - 1 of them (none needed for
+            k = 1).
         shape: (H, W, 3) of the world's frames.
-        num_actions: actions are in [0, num_actions).
+        kind: what an action is.
 
     Raises:
         ValueError: saying what was expected and what came.
@@ -116,15 +117,19 @@ def clip_of(options: Mapping[str, Any], shape: tuple[int, int, int], num_actions
     if frames.ndim != 4 or frames.shape[1:] != shape or len(frames) < 1 or frames.dtype != np.uint8:
         expected = f"uint8 [k, {shape[0]}, {shape[1]}, {shape[2]}] with k >= 1"
         raise ValueError(f"frames must be {expected}, got {frames.dtype} {list(frames.shape)}")
-    if actions.shape != (len(frames) - 1,):
+    if kind.continuous and not actions.size:
+        actions = np.zeros((0, len(kind.low)), np.float32)
+    if actions.shape != (len(frames) - 1, *kind.shape):
         raise ValueError(
-            f"actions must be [{len(frames) - 1}], one between each two of the {len(frames)} frames, "
+            f"actions must be {[len(frames) - 1, *kind.shape]}, one between each two of the {len(frames)} frames, "
             f"got {list(actions.shape)}"
         )
+    if kind.continuous:
+        return frames, kind.checked(actions, len(actions))
     if actions.size and not np.issubdtype(actions.dtype, np.integer):
         raise ValueError(f"actions must be integers, got {actions.dtype}")
-    if actions.size and (actions.min() < 0 or actions.max() >= num_actions):
-        raise ValueError(f"actions must lie in [0, {num_actions - 1}], got {actions.min()} to {actions.max()}")
+    if actions.size and (actions.min() < 0 or actions.max() >= kind.count):
+        raise ValueError(f"actions must lie in [0, {kind.count - 1}], got {actions.min()} to {actions.max()}")
     return frames, actions.astype(np.int64)
 
 

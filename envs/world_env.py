@@ -13,6 +13,7 @@ from torch import Tensor
 
 from world_model import EngineConfig, WorldState
 
+from .batch_arguments import action_space
 from .generators import generator_of, note_generator
 from .learned_world import LearnedWorld
 from .scene import Scene
@@ -76,7 +77,7 @@ class WorldEnv(LearnedWorld, gymnasium.Env[NDArray[Any], np.int64], EzPickle):
         self._open(world, render_mode, device, dtype, passes, max_episode_steps, engine, queue, size=size,
                    grayscale=grayscale, obs_dtype=obs_dtype, frame_stack=frame_stack)  # fmt: skip
         self.observation_space = self.observations.space
-        self.action_space = gymnasium.spaces.Discrete(self.world.num_actions)
+        self.action_space = action_space(self.world.actions)
         self._window: Window | None = None
 
     def reset(
@@ -114,14 +115,15 @@ class WorldEnv(LearnedWorld, gymnasium.Env[NDArray[Any], np.int64], EzPickle):
         """Advance the world by one frame.
 
         Args:
-            action: an integer in [0, n).
+            action: an integer in [0, n), or where actions are continuous, float [A] within the bounds of
+                `action_space`.
 
         Returns:
             The observation, the reward, terminated, truncated and an empty info.
 
         Raises:
             ResetNeeded: before the first `reset`, and after the episode has ended.
-            ValueError: if the action is not an integer in [0, n).
+            ValueError: if the action is not one of `action_space`.
         """
         self._steps.require_empty("step")
         result = self._advance(action)
@@ -134,14 +136,14 @@ class WorldEnv(LearnedWorld, gymnasium.Env[NDArray[Any], np.int64], EzPickle):
         self._follow()
         return result
 
-    def rollout(self, actions: Sequence[int]) -> tuple[NDArray[Any], NDArray[np.float64], bool, bool]:
+    def rollout(self, actions: Sequence[Any] | NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.float64], bool, bool]:
         """Play a whole script of actions, drawn by the engine's plan, until it or the episode ends.
 
         Plans that know all actions need fewer passes: `engine={"plan": "rolling"}` one per frame. docs/engine.md says
         what that does to the frames.
 
         Args:
-            actions: integers [n] in [0, num_actions).
+            actions: [n], or continuous ones [n, A], as `step` takes them.
 
         Returns:
             observations [m, ...] and rewards [m] of the m <= n steps, terminated and truncated of the last one.
@@ -153,8 +155,9 @@ class WorldEnv(LearnedWorld, gymnasium.Env[NDArray[Any], np.int64], EzPickle):
         self._steps.require_empty("rollout")
         self._require_going("rollout")
         script = np.asarray(actions)
-        if script.ndim != 1 or not script.size:
-            raise ValueError(f"actions must be integers [n] with n >= 1, got {script.dtype} {list(script.shape)}")
+        if script.ndim != 1 + len(self.world.actions.shape) or not script.size:
+            kind = "numbers [n, A]" if self.world.actions.continuous else "integers [n]"
+            raise ValueError(f"actions must be {kind} with n >= 1, got {script.dtype} {list(script.shape)}")
         seen, rewards, terminated, truncated = [], [], False, False
         for drawn in self._engine.rollout(script[None]):
             terminated = bool(drawn.terminated[0])
@@ -262,7 +265,7 @@ class WorldEnv(LearnedWorld, gymnasium.Env[NDArray[Any], np.int64], EzPickle):
     def _advance(self, action: Any) -> tuple[NDArray[Any], float, bool, bool, dict[str, Any]]:
         """A step, without showing it."""
         state = self._require_going("step")
-        drawn = self._draw(torch.tensor([self._checked_action(action)], device=self.world.device))
+        drawn = self._draw(torch.as_tensor(self._checked_action(action), device=self.world.device)[None])
         terminated = bool(drawn.terminated[0])
         truncated = self._count(state.episodes[0], terminated)
         self._look_ahead()
@@ -281,7 +284,9 @@ class WorldEnv(LearnedWorld, gymnasium.Env[NDArray[Any], np.int64], EzPickle):
     def _observation(self) -> NDArray[Any]:
         return self.observations.of(self._begun("step").pictures)[0].cpu().numpy()
 
-    def _checked_action(self, action: Any) -> int:
+    def _checked_action(self, action: Any) -> Any:
+        if self.world.actions.continuous:
+            return self.world.actions.checked(action)
         if not self.action_space.contains(action):
             last = self.world.num_actions - 1
             raise ValueError(f"action must be an integer in [0, {last}], got {action!r} ({type(action).__name__})")

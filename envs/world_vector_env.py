@@ -4,7 +4,6 @@ import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import gymnasium
 import numpy as np
 import torch
 from gymnasium.error import ResetNeeded
@@ -16,7 +15,15 @@ from torch import Tensor
 
 from world_model import Drawn, EngineConfig, Episode, WorldState
 
-from .batch_arguments import checked_actions, checked_count, checked_mask, checked_mode, checked_rows, checked_seeds
+from .batch_arguments import (
+    action_space,
+    checked_actions,
+    checked_count,
+    checked_mask,
+    checked_mode,
+    checked_rows,
+    checked_seeds,
+)
 from .generators import Generators, generator_of, note_generator
 from .learned_world import LearnedWorld
 from .starts import Start, check_going, checked_start, noise_seed
@@ -80,7 +87,7 @@ class WorldVectorEnv(LearnedWorld, VectorEnv[Any, Any, Any], EzPickle):
             raise ValueError(f"lookahead=branch draws all actions of one rollout, got num_envs={num_envs}: use repeat")
         self.metadata["autoreset_mode"] = self.autoreset_mode
         self.single_observation_space = self.observations.space
-        self.single_action_space = gymnasium.spaces.Discrete(self.world.num_actions)
+        self.single_action_space = action_space(self.world.actions)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self._generators = Generators(self.num_envs)
@@ -130,15 +137,16 @@ class WorldVectorEnv(LearnedWorld, VectorEnv[Any, Any, Any], EzPickle):
         """Advance every rollout by one frame; episodes that are over begin anew as `autoreset_mode` says.
 
         Args:
-            actions: B integers in [0, n); with `tensors` an integer tensor [B] on the world's device. Those of
-                environments that are only reset by this step do not matter.
+            actions: B integers in [0, n), or where actions are continuous, float [B, A] within the bounds of
+                `single_action_space`; with `tensors` such a tensor on the world's device. Those of environments that
+                are only reset by this step do not matter.
 
         Returns:
             Observations [B, ...], rewards float64 [B], terminations and truncations bool [B], and infos.
 
         Raises:
             TypeError: if the actions are one scalar.
-            ValueError: if they are not B integers in [0, n).
+            ValueError: if they are not B actions.
             ResetNeeded: before the first `reset`, and if an episode is over that is not reset by this step.
         """
         self._steps.require_empty("step")
@@ -151,7 +159,7 @@ class WorldVectorEnv(LearnedWorld, VectorEnv[Any, Any, Any], EzPickle):
         if over and self.autoreset_mode is not AutoresetMode.NEXT_STEP:
             raise ResetNeeded(f"step() came after the episodes of environments {over} had ended: begin others with "
                               "reset(options={'reset_mask': ...})")  # fmt: skip
-        chosen = checked_actions(actions, over, self.num_envs, self.world.num_actions, self.world.device)
+        chosen = checked_actions(actions, over, self.num_envs, self.world.actions, self.world.device)
         rewards, terminations, truncations = self._outcome(self._draw(chosen), state.episodes, over)
         infos: dict[str, Any] = {}
         if self.autoreset_mode is AutoresetMode.SAME_STEP:

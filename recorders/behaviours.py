@@ -2,15 +2,18 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
+import gymnasium
 import numpy as np
+from gymnasium.spaces import Box
 
 from .breakout_player import BreakoutPlayer
 from .doom_env import ACTIONS as DOOM_ACTIONS
 from .doom_player import DoomPlayer
 from .games import BREAKOUT, DOOM, PONG
 from .pong_player import FRAME_SHAPE, PongPlayer
+from .vector_behaviours import HeldVector, WanderingVector
 
 
 class Behaviour(Protocol):
@@ -19,8 +22,8 @@ class Behaviour(Protocol):
     def reset(self, rng: np.random.Generator) -> None:
         """Forget the past; the next observation starts an episode."""
 
-    def act(self, observation: np.ndarray, rng: np.random.Generator) -> int:
-        """Choose the action to take after seeing `observation`, uint8 [H, W, 3]."""
+    def act(self, observation: np.ndarray, rng: np.random.Generator) -> Any:
+        """Choose the action to take after seeing `observation`, uint8 [H, W, 3]: an id, or float32 [A]."""
 
 
 @dataclass
@@ -79,7 +82,7 @@ class Noisy:
         self._left = 0
         self.inner.reset(rng)
 
-    def act(self, observation: np.ndarray, rng: np.random.Generator) -> int:
+    def act(self, observation: np.ndarray, rng: np.random.Generator) -> Any:
         """The burst's action, or the inner behaviour's."""
         wanted = self.inner.act(observation, rng)
         if self._left == 0:
@@ -130,7 +133,7 @@ class Mixture:
         for behaviour in self._behaviours:
             behaviour.reset(rng)
 
-    def act(self, observation: np.ndarray, rng: np.random.Generator) -> int:
+    def act(self, observation: np.ndarray, rng: np.random.Generator) -> Any:
         """The action of whose turn it is; sets `actor`."""
         if self._left == 0:
             self.actor = int(rng.choice(len(self.names), p=self._shares))
@@ -160,17 +163,25 @@ _PLAYERS = {
 }  # fmt: skip
 
 
-def behaviour_for(env_id: str, action_meanings: Sequence[str], frame_shape: Sequence[int] = FRAME_SHAPE) -> Mixture:
+def behaviour_for(env_id: str, action_meanings: Sequence[str], frame_shape: Sequence[int] = FRAME_SHAPE,
+                  space: gymnasium.Space[Any] | None = None) -> Mixture:  # fmt: skip
     """The mixture that records a game.
 
     Pong, Breakout and Doom get 30% held random actions, 25% a scripted player and 45% that player with noise; any
-    other game gets held random actions of several lengths.
+    other game gets held random actions of several lengths, or where actions are vectors, held and wandering ones.
 
     Args:
         env_id: a Gymnasium id.
         action_meanings: names of the actions, one each.
         frame_shape: shape of the observations, [H, W, 3].
+        space: of the actions, where they are vectors.
     """
+    if isinstance(space, Box):
+        return Mixture({
+            "held-random": (HeldVector(space), 0.4),
+            "quick-random": (HeldVector(space, longest=3), 0.2),
+            "wandering": (WanderingVector(space), 0.4),
+        }, turn=(50, 200))  # fmt: skip
     n, known = len(action_meanings), _PLAYERS.get(env_id)
     if known is not None and known.plays(n, frame_shape):
         return Mixture({

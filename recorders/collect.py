@@ -82,7 +82,7 @@ def collect(config: CollectConfig) -> str:
     Raises:
         MissingGame: if the game is not installed or not known.
         RecordingError: if `out` holds a recording already.
-        ValueError: if the game has no discrete actions, or a setting makes no sense.
+        ValueError: if the game's actions are neither counted nor vectors, or a setting makes no sense.
     """
     if not config.append and segment_names(storage_at(config.out)):
         raise RecordingError(
@@ -124,10 +124,14 @@ def collect_segment(config: CollectConfig, worker: int, steps: int, progress: _C
         extras: of `extras_for`.
     """
     env = make_game(config.game())
-    if not isinstance(env.action_space, gymnasium.spaces.Discrete) or env.action_space.start != 0:
-        raise ValueError(f"collect plays games with actions 0 to n-1, {config.env} has {env.action_space}")
+    space = env.action_space
+    counted = isinstance(space, gymnasium.spaces.Discrete) and space.start == 0
+    vectors = isinstance(space, gymnasium.spaces.Box) and len(space.shape) == 1 and space.is_bounded()
+    if not (counted or vectors):
+        raise ValueError(f"collect plays games with actions 0 to n-1 or vectors between finite bounds, {config.env} "
+                         f"has {space}")  # fmt: skip
     card, shape = game_card(env), cast(tuple[int, ...], env.observation_space.shape)
-    player = behaviour_for(config.env, card["action_meanings"], shape)
+    player = behaviour_for(config.env, card["action_meanings"], shape, space)
     meta = {"game": card, "behaviours": player.names, "collect": {"seed": config.seed, "worker": worker}}
     with ZarrRecorder(
         config.out, env.observation_space, env.action_space, extras=extras, meta=meta, shared=True

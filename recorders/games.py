@@ -141,11 +141,12 @@ def game_from_card(card: Mapping[str, Any]) -> GameConfig:
 
 
 def action_meanings(env: gymnasium.Env[Any, Any]) -> list[str]:
-    """Names of a game's actions in order; `["0", "1", ...]` where the game has none."""
+    """Names of a game's actions in order, or of a vector's numbers; `["0", "1", ...]` where the game has none."""
     names = getattr(env.unwrapped, "get_action_meanings", None)
     if names is not None:
         return [str(name) for name in names()]
-    return [str(n) for n in range(int(getattr(env.action_space, "n", 0)))]
+    shape = env.action_space.shape or ()
+    return [str(n) for n in range(int(getattr(env.action_space, "n", shape[0] if len(shape) == 1 else 0)))]
 
 
 class _Game(gymnasium.Wrapper, RecordConstructorArgs):

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from recorders import open_recording
+from world_model import Actions
 from world_model.clips import ClipSource
 from world_model.difficulty import Difficulty
 from world_model.heldout import split
@@ -14,7 +15,7 @@ from world_model.heldout import split
 
 def source(data: Path, **shares: float) -> ClipSource:
     recording = open_recording(data)
-    return ClipSource(recording, recording.episodes, [-1.0, 0.0, 1.0], 3, progress=False, **shares)  # type: ignore[arg-type]
+    return ClipSource(recording, recording.episodes, [-1.0, 0.0, 1.0], Actions(3), progress=False, **shares)  # type: ignore[arg-type]
 
 
 def test_clips_align_actions_and_rewards_with_the_frames_they_lead_to(data: Path) -> None:
@@ -60,7 +61,7 @@ def test_every_kind_of_event_comes_up_alike(data: Path) -> None:
     recording = open_recording(data)
     training, heldout = split(recording.episodes, 0.2)
     assert len(training) == 5 and len(heldout) == 1
-    clips = ClipSource(recording, training, [-1.0, 0.0, 1.0], 3, event_share=1.0, progress=False)
+    clips = ClipSource(recording, training, [-1.0, 0.0, 1.0], Actions(3), event_share=1.0, progress=False)
     batch = clips.batch(0, 600, 5)
     assert batch.rows.max() < training[-1].stop
     has = [(batch.rewards == 0).any(1), (batch.rewards == 2).any(1), (batch.terminated > 0).any(1)]

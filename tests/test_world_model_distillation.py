@@ -7,7 +7,7 @@ import torch
 
 from recorders import open_recording
 from tests.test_world_model_train import config
-from world_model import WorldModel
+from world_model import Actions, WorldModel
 from world_model.clips import ClipSource
 from world_model.distillation import Distillation, DistillationConfig, GridLevels, leads_to, move
 from world_model.sampler import SamplerConfig, level_times
@@ -21,7 +21,7 @@ def student(data: Path, out: Path, passes: int, grid: int, **changes: object) ->
     settings.trainer.loss.motion = settings.trainer.loss.outcome = 0.0
     recording = open_recording(settings.data)
     fit_to_recording(settings.model, recording)
-    source = ClipSource(recording, recording.episodes, settings.model.reward_values, 3, progress=False)
+    source = ClipSource(recording, recording.episodes, settings.model.reward_values, Actions(3), progress=False)
     torch.manual_seed(0)
     model, teacher = WorldModel(settings.model), WorldModel(settings.model)
     with torch.no_grad():

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from recorders import ZarrRecorder, open_recording
+from world_model import Actions
 from world_model.clips import ClipSource
 from world_model.events import event_table, event_weights, lives_lost
 from world_model.heldout import note_split, split, split_for
@@ -38,7 +39,7 @@ def test_a_life_is_lost_in_the_frame_that_the_step_led_to(mortal: Path, data: Pa
 
 def test_kinds_are_drawn_alike_and_as_often_as_reported(mortal: Path) -> None:
     recording = open_recording(mortal)
-    source = ClipSource(recording, recording.episodes, [0.0, 1.0], 2, event_share=0.6, progress=False)
+    source = ClipSource(recording, recording.episodes, [0.0, 1.0], Actions(2), event_share=0.6, progress=False)
     weights = {w.name: w for w in event_weights(source.events, recording.episodes, 3, 0.6)}
     assert [(w.name, w.count) for w in weights.values()] == [("reward 1", 3), ("life lost", 9), ("end", 3)]
     assert weights["reward 1"].weight == pytest.approx(0.4 + 0.2 * 93 / 9)
@@ -54,7 +55,7 @@ def test_kinds_are_drawn_alike_and_as_often_as_reported(mortal: Path) -> None:
 
 def test_a_recording_without_events_is_drawn_from_anywhere(mortal: Path) -> None:
     recording = open_recording(mortal)
-    source = ClipSource(recording, recording.episodes, [0.0], 2, event_share=1.0, progress=False)
+    source = ClipSource(recording, recording.episodes, [0.0], Actions(2), event_share=1.0, progress=False)
     source.events = []
     assert len(np.unique(source.batch(0, 200, 3).rows)) > 80
     assert event_weights([], recording.episodes, 3, 0.5) == []
@@ -68,7 +69,7 @@ def test_held_out_episodes_stay_held_out_and_are_never_drawn(data: Path, tmp_pat
     assert json.loads((tmp_path / "split.json").read_text())["heldout"] == [episodes[3].id]
     training, heldout = split_for(tmp_path, episodes, 0.5)  # two episodes have been recorded since
     assert [e.id for e in heldout] == [episodes[3].id] and len(training) == 5
-    source = ClipSource(open_recording(data), training, [-1.0, 0.0, 1.0], 3, event_share=0.3, hard_share=0.3,
+    source = ClipSource(open_recording(data), training, [-1.0, 0.0, 1.0], Actions(3), event_share=0.3, hard_share=0.3,
                         progress=False)
     source.difficulty.remember(slice(None), np.ones(246, np.float32))
     source.nearby.remember(slice(None), np.ones(246, np.float32))
@@ -78,5 +79,5 @@ def test_held_out_episodes_stay_held_out_and_are_never_drawn(data: Path, tmp_pat
     with pytest.raises(ValueError, match=r"split\.json does not say which episodes are held out"):
         split_for(tmp_path, episodes, 0.5)
     with pytest.raises(ValueError, match=r"no episode of .* is left to train on"):
-        ClipSource(open_recording(data), [], [0.0], 3, progress=False)
+        ClipSource(open_recording(data), [], [0.0], Actions(3), progress=False)
     assert split(episodes, 0.0) == (episodes, []) and split(episodes[:1], 0.9) == (episodes[:1], [])

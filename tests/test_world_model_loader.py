@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from recorders import TrainingCache, open_recording
+from world_model import Actions
 from world_model.clips import ClipSource
 from world_model.loader import ClipLoader, Portion
 from world_model.team import Team
@@ -16,8 +17,8 @@ from world_model.trainer_config import TrainerConfig
 
 def loader(data: Path, cache: Path, team: Team | None = None, step: int = 0, **changes: object) -> ClipLoader:
     recording = open_recording(data)
-    source = ClipSource(TrainingCache.build(recording, cache, progress=False), recording.episodes, [-1.0, 0.0, 1.0], 3,
-                        hard_share=0.5)
+    source = ClipSource(TrainingCache.build(recording, cache, progress=False), recording.episodes, [-1.0, 0.0, 1.0],
+                        Actions(3), hard_share=0.5)
     settings = {"steps": 6, "batch": 4, "moments": 4, "frames": 4, "workers": 0} | changes
     made = ClipLoader(source, TrainerConfig(**settings), 3, team or Team())  # type: ignore[arg-type]
     made.begin(step)

@@ -85,7 +85,7 @@ def test_a_step_draws_from_the_tokens_of_its_own_pass_or_of_the_first(world: Wor
     model, frames, actions = world.model, world.contexts.frames[:2], world.contexts.actions[:2]
     served = World(model, SamplerConfig(steps=2, reuse=reuse), world.card, world.contexts)
     x = model.scaler.encode(torch.from_numpy(frames))
-    led = torch.from_numpy(np.concatenate([np.full((2, 1), model.null_action), actions, [[1], [1]]], 1))
+    led = torch.from_numpy(np.concatenate([np.full((2, 1), model.actions.null), actions, [[1], [1]]], 1))
     drawn = torch.stack([frame_noise(seed, 3, (8, 12, 3)) for seed in (5, 6)])[:, None]
     before = torch.cat([torch.zeros_like(x), x], 1)[:, -model.config.history :]
     tokens = None
@@ -173,6 +173,6 @@ def test_starts_and_actions_that_do_not_fit_are_refused(world: World) -> None:
     state = world.start(frames, actions, 0)
     with pytest.raises(ValueError, match=r"actions must be from 0 to 2, got \[3\]"):
         world.step(state, 3)
-    with pytest.raises(ValueError, match="need 1 integer actions"):
+    with pytest.raises(ValueError, match=r"need actions \[1\], integers from 0 to 2"):
         world.step(state, float("nan"))  # type: ignore[arg-type]
     assert state.frames == [3]  # nothing half-changed

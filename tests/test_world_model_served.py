@@ -84,7 +84,7 @@ def test_actions_that_are_not_known_yet_are_the_null_action() -> None:
     live, known = torch.randn(2, 3, 8, 12, 3, dtype=torch.float64), torch.tensor([[0, 1, 2], [2, 2, 1]])
     step = ServedStep(ServedModel(model), before, known, cache.rings, [1.0], False)
     times = torch.ones(2, 3, dtype=torch.float64)
-    told = torch.cat([known, torch.full((2, 2), model.null_action)], 1)
+    told = torch.cat([known, torch.full((2, 2), model.actions.null)], 1)
     assert torch.allclose(step.think(live, [1.0] * 3), model.think_cached(live, before, times, told, cache.rings),
                           atol=1e-6)
 

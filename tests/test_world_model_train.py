@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from recorders import ZarrRecorder, open_recording
-from world_model import WorldError, WorldModel, WorldModelConfig, load_world
+from world_model import Actions, WorldError, WorldModel, WorldModelConfig, load_world
 from world_model.clips import ClipSource
 from world_model.optimizer import OptimizerConfig
 from world_model.sampler import SamplerConfig
@@ -192,7 +192,7 @@ def test_a_held_out_episode_too_short_to_start_from_does_no_harm(data: Path, tmp
             writer.end(clip.observations[steps])
     world = load_world(train(config(tmp_path / "cut", tmp_path / "run", steps=1)))
     assert len(world.contexts.frames) == 5 and len(world.card["data"]["heldout"]) == 1
-    source = ClipSource(open_recording(tmp_path / "cut"), open_recording(tmp_path / "cut").episodes, [0.0], 3,
+    source = ClipSource(open_recording(tmp_path / "cut"), open_recording(tmp_path / "cut").episodes, [0.0], Actions(3),
                         progress=False)
     with pytest.raises(ValueError, match=r"no episode has more than 60 frames, twice model\.window=30"):
         draw_contexts(source, open_recording(tmp_path / "cut").episodes, 5, 30)
@@ -229,7 +229,7 @@ def test_a_resumed_run_remembers_which_frames_were_hard(data: Path, tmp_path: Pa
     again = config(data, tmp_path)
     recording = open_recording(data)
     fit_to_recording(again.model, recording)
-    source = ClipSource(recording, recording.episodes, again.model.reward_values, 3, progress=False)
+    source = ClipSource(recording, recording.episodes, again.model.reward_values, Actions(3), progress=False)
     Trainer(WorldModel(again.model), source, again.sampler, again.trainer, tmp_path)
     assert np.array_equal(source.difficulty.losses, known["difficulty"].numpy())
     assert np.array_equal(source.nearby.losses, known["nearby"].numpy())

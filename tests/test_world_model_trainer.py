@@ -9,7 +9,7 @@ import torch
 
 from recorders import open_recording
 from tests.test_world_model_train import config
-from world_model import WorldModel
+from world_model import Actions, WorldModel
 from world_model.clips import ClipSource
 from world_model.levels import LevelConfig
 from world_model.losses import outcome_loss
@@ -21,7 +21,7 @@ from world_model.trainer_config import TrainerConfig
 def trainer(settings: TrainConfig) -> Trainer:
     recording = open_recording(settings.data)
     fit_to_recording(settings.model, recording)
-    source = ClipSource(recording, recording.episodes, settings.model.reward_values, 3, progress=False)
+    source = ClipSource(recording, recording.episodes, settings.model.reward_values, Actions(3), progress=False)
     Path(settings.out).mkdir(parents=True, exist_ok=True)
     return Trainer(WorldModel(settings.model), source, settings.sampler, settings.trainer, Path(settings.out))
 

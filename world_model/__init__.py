@@ -1,6 +1,7 @@
 """The learned world: a causal diffusion transformer over frames, trained, loaded and stepped."""
 
 from . import allocator
+from .actions import Actions
 from .checkpoint import WorldError, load_world, read_card, save_world, write_card
 from .contexts import Contexts
 from .engine import Engine, EngineStats
@@ -14,6 +15,7 @@ from .sampler import SamplerConfig
 from .state import Episode, StateError, WorldState
 
 __all__ = [
+    "Actions",
     "Cancelled",
     "Contexts",
     "Drawn",

@@ -4,25 +4,26 @@ import torch
 from torch import Tensor
 
 
-def drop_actions(actions: Tensor, unknown: int, dropped: float, cut: float, generator: torch.Generator) -> Tensor:
+def drop_actions(actions: Tensor, unknown: float, dropped: float, cut: float, generator: torch.Generator) -> Tensor:
     """Replace actions by the unknown one.
 
     Guidance asks for a frame whose own action is unknown, after frames whose actions are known; so actions are dropped
     one by one and not by clips (Ho & Salimans 2022, arXiv:2207.12598, have one condition per sample).
 
     Args:
-        actions: int64 [B, T].
-        unknown: id of the unknown action.
+        actions: [B, T, ...].
+        unknown: what stands for an unknown action.
         dropped: share of frames not told the action that leads to them.
         cut: share of clips told none from some frame on.
 
     Returns:
-        int64 [B, T].
+        [B, T, ...].
     """
     if dropped <= 0 and cut <= 0:
         return actions
-    batch, frames = actions.shape
+    batch, frames = actions.shape[:2]
     kind, place = torch.rand(2, batch, 1, generator=generator)
     first = torch.where(kind < cut, (place * frames).long(), frames)
     hidden = (torch.rand(batch, frames, generator=generator) < dropped) | (torch.arange(frames) >= first)
-    return torch.where(hidden.to(actions.device), unknown, actions)
+    hidden = hidden.to(actions.device).view(batch, frames, *[1] * (actions.dim() - 2))
+    return torch.where(hidden, unknown, actions)

@@ -47,9 +47,8 @@ class FrameCache:
         ]
         self.recent = torch.zeros(batch, config.history, *shape, dtype=torch.float32, device=like.device)
         """[B, history, H, W, 3] the last committed frames in model units, oldest first; zeros before the start"""
-        self.actions = torch.full((batch, max(config.action_memory, 1)), config.num_actions, dtype=torch.int64,
-                                  device=like.device)
-        """int64 [B, A] actions that led to the last committed frames, A >= 1; the null action before the start"""
+        self.actions = config.actions.unknown(batch, max(config.action_memory, 1), device=like.device)
+        """[B, M, ...] actions that led to the last committed frames, M >= 1; unknown before the start"""
         self.memory = config.action_memory
         self.pictures = torch.zeros(batch, pictures, *shape, dtype=torch.uint8, device=like.device)
         """uint8 [B, K, H, W, 3] the last pictures, newest last"""
@@ -67,7 +66,7 @@ class FrameCache:
 
     @property
     def told(self) -> Tensor:
-        """int64 [B, action_memory] those of `actions` that the network is told."""
+        """[B, action_memory, ...] those of `actions` that the network is told."""
         return self.actions[:, self.actions.shape[1] - self.memory :]
 
     @torch.inference_mode()
@@ -77,7 +76,7 @@ class FrameCache:
         Args:
             fresh: (k, v) of every layer that looks back, each [B, n*N, H, D/H].
             x: [B, n, H, W, 3] the frames in model units.
-            actions: int64 [B, n] that led to them.
+            actions: [B, n, ...] that led to them.
             pictures: uint8 [B, n, H, W, 3] the frames as they are shown.
         """
         self.own()

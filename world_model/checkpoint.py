@@ -12,7 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from .conditioning import wave_speeds
+from .conditioning import ActionVector
 from .contexts import Contexts
 from .model import WorldModel
 from .model_config import WorldModelConfig
@@ -151,8 +151,14 @@ def _read_weights(path: Path, config: WorldModelConfig, device: torch.device, dt
         raise WorldError(f"{path} is truncated or not a safetensors file ({error}); fetch the world again") from error
     # Parameters are those of the file, which is mapped and not read: in bfloat16 on a CPU processes share one copy.
     model.load_state_dict(loaded, strict=False, assign=True)
-    model.conditioning.speeds = wave_speeds(len(model.conditioning.speeds))  # outside the file
+    for module in model.conditioning.modules():  # outside the file
+        for name, buffer in module.named_buffers(recurse=False):
+            setattr(module, name, torch.empty(buffer.shape, dtype=buffer.dtype))
+    model.conditioning.fill()
     model = model.to(device=device, dtype=dtype)
+    for table in (model.conditioning.action, *model.conditioning.earlier):
+        if isinstance(table, ActionVector):  # bounds stay exact whatever weights are rounded to
+            table.fill()
     model.scaler.mean = loaded["scaler.mean"].clone().to(device)
     return model
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from recorders import Episode, Recording, TrainingCache
 
+from .actions import Actions
 from .difficulty import Difficulty
 from .events import find_events, lives_lost
 
@@ -20,7 +21,7 @@ class Clips:
     frames: Tensor
     """uint8 [B, T+1, H, W, 3]"""
     actions: Tensor
-    """int64 [B, T+1]: `actions[:, i]` leads to frame i; the null action where nothing led to it"""
+    """[B, T+1, ...]: `actions[:, i]` leads to frame i; unknown, `Actions.null`, where nothing led to it"""
     rewards: Tensor
     """int64 [B, T+1]: index into the model's reward values, of the step that led to frame i"""
     terminated: Tensor
@@ -60,7 +61,7 @@ class ClipSource:
         recording: a training cache, which is read as clips are cut, or a recording, which is loaded into memory.
         episodes: those that are trained on; clips lie within one.
         reward_values: of the model.
-        num_actions: of the model.
+        actions: what an action of the model is.
         event_share: share of clips around an event, every kind equally often.
         hard_share: share of clips that end near a frame which was drawn badly.
         seed: decides the places.
@@ -71,17 +72,18 @@ class ClipSource:
     """
 
     def __init__(self, recording: Recording | TrainingCache, episodes: list[Episode], reward_values: list[float],
-                 num_actions: int, event_share: float = 0.2, hard_share: float = 0.0, seed: int = 0,
+                 actions: Actions, event_share: float = 0.2, hard_share: float = 0.0, seed: int = 0,
                  progress: bool = True):
         if not episodes:
             raise ValueError(f"no episode of {recording.path} is left to train on: record more, or lower heldout")
         self._cache = recording if isinstance(recording, TrainingCache) else None
         self._loaded = None if isinstance(recording, TrainingCache) else recording.load_frames(progress=progress)
         self.seed, self.event_share, self.hard_share = seed, event_share, hard_share
-        self.null_action = num_actions
+        self.kind = actions
         first = np.array([e.start for e in recording.episodes])
         # Row t of a recording holds frame t and the action taken there; a clip wants the action before the frame.
-        self.actions = _led_to(recording.extra("action").astype(np.int64), first, num_actions)
+        taken = recording.extra("action")
+        self.actions = _led_to(taken.astype(np.float32 if actions.continuous else np.int64), first, actions.null)
         rewards = _led_to(recording.extra("reward").astype(np.float32), first, 0)
         self.terminated = _led_to(recording.extra("terminated").astype(np.float32), first, 0)
         self.starts = np.array([e.start for e in episodes])
@@ -144,11 +146,17 @@ class ClipSource:
         behind = wanted > rows
         return Clips(
             frames=torch.from_numpy(np.asarray(self.frames[rows])),
-            actions=torch.from_numpy(np.where(behind, self.null_action, self.actions[rows])),
+            actions=torch.from_numpy(self._between(rows, behind)),
             rewards=torch.from_numpy(np.where(behind, self.no_reward, self.reward_index[rows])),
             terminated=torch.from_numpy(np.where(behind, 0, self.terminated[rows]).astype(np.float32)),
             rows=rows,
         )
+
+    def _between(self, rows: np.ndarray, behind: np.ndarray) -> np.ndarray:
+        """Actions that led to these rows [B, T], unknown where a frame lies `behind` its episode: [B, T, ...]."""
+        actions = self.actions[rows]
+        actions[behind] = self.kind.null
+        return actions
 
     def _picture_statistics(self, sample: np.ndarray) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of every pixel over the given rows, float32 [H, W, 3] in [0, 1]."""
@@ -191,7 +199,7 @@ class ClipSource:
 
 def _led_to(values: np.ndarray, first: np.ndarray, nothing: float) -> np.ndarray:
     """Of every frame, what belongs to the step that led to it; `nothing` in the `first` rows of episodes."""
-    moved = np.roll(values, 1)
+    moved = np.roll(values, 1, axis=0)
     moved[first] = nothing
     return moved
 

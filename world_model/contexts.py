@@ -15,7 +15,7 @@ class Contexts:
     frames: np.ndarray
     """uint8 [M, k, H, W, 3]"""
     actions: np.ndarray
-    """int64 [M, k - 1]; `actions[:, i]` was taken after seeing `frames[:, i]`"""
+    """int64 [M, k - 1] or float32 [M, k - 1, A]; `actions[:, i]` was taken after seeing `frames[:, i]`"""
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -36,7 +36,7 @@ class Contexts:
         """
         group = zarr.open_group(path, mode="r")
         frames, actions = np.asarray(group["frames"][:]), np.asarray(group["actions"][:])  # type: ignore[index]
-        if frames.ndim != 5 or frames.dtype != np.uint8 or actions.shape != (frames.shape[0], frames.shape[1] - 1):
-            raise ValueError(f"contexts must be uint8 [M, k, H, W, 3] with actions [M, k-1], "
+        if frames.ndim != 5 or frames.dtype != np.uint8 or actions.shape[:2] != (frames.shape[0], frames.shape[1] - 1):
+            raise ValueError(f"contexts must be uint8 [M, k, H, W, 3] with actions [M, k-1, ...], "
                              f"got {frames.dtype} {list(frames.shape)} and {list(actions.shape)}")
-        return Contexts(frames, actions.astype(np.int64))
+        return Contexts(frames, actions.astype(np.float32 if actions.dtype.kind == "f" else np.int64))

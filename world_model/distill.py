@@ -25,7 +25,7 @@ from .model import WorldModel
 from .optimizer import OptimizerConfig
 from .rollout import World
 from .team import Team
-from .train import open_cache
+from .train import actions_of, open_cache
 from .train_state import Origin, TrainStateError, run_folder
 from .trainer import Trainer
 from .trainer_config import TrainerConfig
@@ -113,17 +113,17 @@ def fitting_clips(teacher: World, config: DistillConfig) -> tuple[ClipSource, Or
         ValueError: if it is not.
     """
     recording, sizes = open_recording(config.data), teacher.model.config
-    found = (*recording.frame_shape[:2], int(recording.meta["game"]["action_space"]["n"]))
-    wanted = (sizes.height, sizes.width, sizes.num_actions)
-    if found != wanted:
-        raise ValueError(f"{config.data} has pictures and actions {found}, the world {config.world} has {wanted}; "
-                         "pass a recording of the same game")
+    given, wanted = actions_of(recording), sizes.actions
+    found, size = list(recording.frame_shape[:2]), [sizes.height, sizes.width]
+    if (found, given) != (size, wanted):
+        raise ValueError(f"{config.data} has pictures {found} and actions {given.describe()}, the world {config.world} "
+                         f"has {size} and {wanted.describe()}; pass a recording of the same game")
     before = teacher.card.get("data", {}).get("heldout", [])
     training, heldout = split_for(Path(config.out), recording.episodes, config.heldout, before)
     cache = open_cache(config.cache or Path(config.out) / "cache", recording, Team())
     origin = Origin(recording.meta["game"]["id"], [e.id for e in recording.episodes],
                     asdict(sizes) | {"teacher": teacher.hash, "passes": config.passes})
-    return ClipSource(cache, training, sizes.reward_values, sizes.num_actions, config.trainer.event_share,
+    return ClipSource(cache, training, sizes.reward_values, sizes.actions, config.trainer.event_share,
                       config.trainer.hard_share, config.trainer.seed), origin, (training, heldout)
 
 

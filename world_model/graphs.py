@@ -38,7 +38,7 @@ class StaticStep:
         # written by the host, then copied
         self.fresh_noise = torch.empty(shape, dtype=torch.float32, device="cpu", pin_memory=pinned)
         self.noise = torch.empty(shape, dtype=torch.float32, device=world.device)
-        self.actions = torch.zeros(len(state), 1, dtype=torch.int64, device=world.device)
+        self.actions = torch.zeros_like(world.model.actions.unknown(len(state), 1, device=world.device))
         path = flow_path(world.sampler)
         self.levels = [float(t) for t in path.times.flip(0)]  # from pure noise to clean
         self.alphas = [float(a) for a in path.alphas.flip(0)]
@@ -64,7 +64,7 @@ class StaticStep:
         model, dtype, cache = self.world.model, self.world.dtype, self.cache
         x, led, recent = self.noise[:, None], torch.cat([cache.told, self.actions], 1), cache.recent.to(dtype)
         guidance = self.world.sampler.guidance
-        unknown = torch.full_like(self.actions, model.null_action)
+        unknown = torch.full_like(self.actions, model.actions.null)
         told = [led] if guidance == 1 else [led, torch.cat([cache.told, unknown], 1)]
         tokens: list[Tensor] = []
         for i, times in enumerate(self.times[:-1]):
@@ -110,7 +110,7 @@ class StepGraph(StaticStep):
         side = torch.cuda.Stream(world.device)
         side.wait_stream(torch.cuda.current_stream(world.device))
         with torch.cuda.stream(side):
-            self.load(torch.zeros(len(state), dtype=torch.int64, device=world.device))
+            self.load(torch.zeros_like(self.actions[:, 0]))
             for _ in range(warmup):  # kernels are built and chosen before they are captured
                 self.run()
         torch.cuda.current_stream(world.device).wait_stream(side)

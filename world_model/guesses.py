@@ -71,16 +71,21 @@ class Guesser:
         if self.mode == "branch":
             return Guess(None)
         if self.mode == "repeat" or self.policy is None:
-            return Guess(state.last_actions.clamp(max=self.world.num_actions - 1))
-        actions = torch.as_tensor(self.policy(state.pictures), device=self.world.device)
-        last = self.world.num_actions - 1
-        if actions.shape != (len(state),) or actions.is_floating_point() or actions.dtype == torch.bool:
-            raise ValueError(f"the policy of set_policy() must return {len(state)} integers in [0, {last}], got "
-                             f"{actions.dtype} {list(actions.shape)}")
-        actions = actions.to(torch.int64)
-        if bool(((actions < 0) | (actions > last)).any()):
-            raise ValueError(f"the policy of set_policy() must return actions in [0, {last}], got {actions.tolist()}")
-        return Guess(actions)
+            return Guess(self._known(state.last_actions))
+        actions = torch.as_tensor(self.policy(state.pictures))
+        try:
+            checked = self.world.actions.checked(actions.detach().cpu().numpy(), len(state))
+        except ValueError as error:
+            raise ValueError(f"what the policy of set_policy() returned is refused: {error}") from None
+        return Guess(torch.from_numpy(checked).to(self.world.device))
+
+    def _known(self, actions: Tensor) -> Tensor:
+        """Actions, those that nobody knows replaced by one that is possible."""
+        kind = self.world.actions
+        if not kind.continuous:
+            return actions.clamp(max=kind.count - 1)
+        middle = (torch.tensor(kind.low) + torch.tensor(kind.high)) / 2
+        return torch.where(actions.isnan(), middle.to(actions), actions)
 
 
 @dataclass

@@ -89,7 +89,7 @@ def _estimate(world: "World", state: WorldState, x: Tensor, times: Tensor, actio
     clean, guidance = _told(world, state, x, times, actions, sees), world.sampler.guidance
     if guidance == 1:
         return clean
-    unknown = torch.full_like(actions, world.model.null_action)
+    unknown = torch.full_like(actions, world.model.actions.null)
     return torch.lerp(_told(world, state, x, times, unknown, sees), clean, guidance)
 
 

@@ -2,7 +2,7 @@
 
 Every frame has its own noise level t in [0, 1] on the rectified-flow path x_t = (1 - t) x_0 + t eps; attention
 is strictly causal over frames and bidirectional inside a frame; the output is the clean frame x_0.
-Action `actions[:, i]` is the one that leads to frame i (taken after seeing frame i - 1).
+Action `actions[:, i]` is the one that leads to frame i (taken after seeing frame i - 1), an id or a vector: `Actions`.
 """
 
 from collections.abc import Callable
@@ -31,7 +31,8 @@ class WorldModel(nn.Module):
         self.scaler = FrameScaler(config.height, config.width, config.pixel_scale)
         self.tokenizer = PatchTokenizer(config.height, config.width, config.patch, config.dim, config.history)
         condition_dim = config.dim // 2
-        self.conditioning = Conditioning(config.num_actions, condition_dim, config.action_memory)
+        self.actions = config.actions
+        self.conditioning = Conditioning(self.actions, condition_dim, config.action_memory)
         self.blocks = nn.ModuleList(
             Block(config.dim, config.heads, config.mlp_ratio, condition_dim) for _ in range(config.layers))
         self.final = nn.Linear(condition_dim, 2 * config.dim)
@@ -42,18 +43,13 @@ class WorldModel(nn.Module):
         nn.init.zeros_(self.final.weight)
         nn.init.zeros_(self.final.bias)
 
-    @property
-    def null_action(self) -> int:
-        """Action id that stands for "unknown"."""
-        return self.conditioning.null_action
-
     def forward(self, x: Tensor, levels: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
         """Clean estimate of every frame of clips, each frame seeing the noisy frames before it.
 
         Args:
             x: [B, T, H, W, 3] frames in model units at their levels.
             levels: [B, T] in [0, 1].
-            actions: int64 [B, T].
+            actions: [B, T, ...].
 
         Returns:
             clean estimate [B, T, H, W, 3], tokens [B, T, N, D].
@@ -70,7 +66,7 @@ class WorldModel(nn.Module):
             context: [B, T, H, W, 3] clean frames 0..T-1.
             noisy: [B, T, H, W, 3] noisy frames 1..T.
             levels: [B, T] levels of `noisy`; the context is labelled level 0.
-            actions: int64 [B, T+1], `actions[:, i]` leads to frame i.
+            actions: [B, T+1, ...], `actions[:, i]` leads to frame i.
 
         Returns:
             clean estimates of frames 1..T [B, T, H, W, 3],
@@ -96,7 +92,7 @@ class WorldModel(nn.Module):
             x: [B, F, H, W, 3] frames in flight at their levels, oldest first.
             before: [B, history, H, W, 3] the committed frames just before them, oldest first.
             levels: [B, F].
-            actions: int64 [B, action_memory + F], those that led to the committed frames just before come first.
+            actions: [B, action_memory + F, ...], those that led to the committed frames just before come first.
             rings: committed frames, one entry per layer that looks back.
 
         Returns:
@@ -144,7 +140,7 @@ class WorldModel(nn.Module):
             x: [B, 1, H, W, 3] frames at their levels.
             before: [B, history, H, W, 3] the frames just before, oldest first.
             levels: [B, 1].
-            actions: int64 [B, action_memory + 1], the one that leads to `x` last.
+            actions: [B, action_memory + 1, ...], the one that leads to `x` last.
 
         Returns:
             [B, 1, H, W, 3].
@@ -156,8 +152,8 @@ class WorldModel(nn.Module):
         return self.decoder(tokens, seen, self.scaler.mean / self.config.pixel_scale, condition, levels)
 
     def _after_unknown(self, actions: Tensor) -> Tensor:
-        """Put `action_memory` unknown actions before those of a clip, int64 [B, T] -> [B, action_memory + T]."""
-        return F.pad(actions, (self.config.action_memory, 0), value=self.null_action)
+        """Put `action_memory` unknown actions before those of a clip, [B, T, ...] -> [B, action_memory + T, ...]."""
+        return self.actions.pad(actions, before=self.config.action_memory)
 
     def _seen(self, x: Tensor) -> list[Tensor]:
         """Every frame of a clip, then the frames one, two, ... earlier; zeros before the start."""

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from .actions import Actions
+
 
 @dataclass(kw_only=True)
 class WorldModelConfig:
@@ -25,6 +27,11 @@ class WorldModelConfig:
     kinds: int = 8
     """of things for which the places of a picture compete in the decoder; 0 for none"""
     num_actions: int = 6
+    """discrete actions; of no meaning where actions are continuous"""
+    action_low: list[float] = field(default_factory=list)
+    """least value of each number of a continuous action; empty where actions are discrete"""
+    action_high: list[float] = field(default_factory=list)
+    """largest value likewise"""
     action_memory: int = 3
     """earlier actions a frame is told besides the one that leads to it"""
     reward_values: list[float] = field(default_factory=lambda: [-1.0, 0.0, 1.0])
@@ -63,20 +70,32 @@ class WorldModelConfig:
                              f"got {self.patch}")
         if self.dim % self.heads or (self.dim // self.heads) % 8:
             raise ValueError(f"dim must be heads times a multiple of 8, got dim {self.dim}, heads {self.heads}")
+        self.action_low, self.action_high = ([float(x) for x in bound] for bound in (self.action_low, self.action_high))
+        between = zip(self.action_low, self.action_high, strict=False)
+        if (len(self.action_low) != len(self.action_high) or len(self.action_low) > 64
+                or not all(-1e6 <= low < high <= 1e6 for low, high in between)):
+            raise ValueError("action_low and action_high must be as many finite numbers, at most 64, each low below "
+                             f"its high, got {self.action_low} and {self.action_high}")
         if not self.reward_values or len(self.reward_values) > 1024:
             raise ValueError(f"reward_values must hold 1 to 1024 values, got {len(self.reward_values)}")
 
-    def fit(self, height: int, width: int, num_actions: int, reward_values: list[float]) -> None:
+    def fit(self, height: int, width: int, actions: Actions, reward_values: list[float]) -> None:
         """Take over what a recording decides. A patch that suits the old picture size gives way to one for the new.
 
         Raises:
             ValueError: if no patch, or not the one asked for, fits the pictures.
         """
         suited = self.patch == suited_patch(self.height, self.width)
-        self.height, self.width, self.num_actions, self.reward_values = height, width, num_actions, reward_values
+        self.height, self.width, self.reward_values = height, width, reward_values
+        self.num_actions, self.action_low, self.action_high = max(1, actions.count), [*actions.low], [*actions.high]
         if suited:
             self.patch = suited_patch(height, width)
         self.__post_init__()
+
+    @property
+    def actions(self) -> Actions:
+        """What an action is."""
+        return Actions(0 if self.action_low else self.num_actions, tuple(self.action_low), tuple(self.action_high))
 
     @property
     def tokens(self) -> int:

@@ -178,7 +178,7 @@ class Objective(nn.Module):
 
     def _told(self, actions: Tensor, generator: torch.Generator) -> Tensor:
         """Actions [B, T+1] of clips as far as the network is told them."""
-        return drop_actions(actions.to(self.device), self.model.null_action, self.config.action_dropout,
+        return drop_actions(actions.to(self.device), self.model.actions.null, self.config.action_dropout,
                             self.config.action_cut, generator)
 
     def _nearby_loss(self, generator: torch.Generator, clips: Clips, step: int) -> Tensor:

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from .noise import batch_noise
@@ -29,7 +28,7 @@ class Passes:
 
     def __init__(self, world: "World", state: WorldState, actions: Tensor, causal: bool = True,
                  keep_on: Callable[[], bool] | None = None, guided: bool = True):
-        """For the frames that `actions`, int64 [B, m], lead to; those after them are told no action.
+        """For the frames that `actions` [B, m, ...] lead to; those after them are told no action.
 
         Args:
             causal: whether frames in flight see only frames in flight up to themselves.
@@ -46,7 +45,7 @@ class Passes:
         self.tokens: Tensor | None = None
         self.guidance, self.unguided = world.sampler.guidance if guided else 1.0, None
         if self.guidance != 1:
-            unknown = torch.full_like(actions, world.model.null_action)
+            unknown = torch.full_like(actions, world.model.actions.null)
             self.unguided = Passes(world, state, unknown, causal, keep_on, guided=False)
 
     def __call__(self, live: Tensor, times: Tensor, first: int) -> Tensor:
@@ -65,7 +64,7 @@ class Passes:
                 self.tokens = self.served.think(live, levels, causal=self.causal)
             return self.served.draw(self.tokens, live, levels)
         live, times = live.to(self.dtype), times.to(self.device).expand(len(live), -1)
-        led = F.pad(self.known, (0, max(0, self.memory + frames - self.known.shape[1])), value=self.model.null_action)
+        led = self.model.actions.pad(self.known, after=max(0, self.memory + frames - self.known.shape[1]))
         led = led[:, : self.memory + frames]
         if self.tokens is None or not self.reuse or frames > 1:
             self.tokens = self.model.think_cached(live, self.recent, times, led, self.rings, causal=self.causal)

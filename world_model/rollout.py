@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .actions import Actions
 from .cache import FrameCache
-from .checks import check_actions, check_start
+from .checks import check_start
 from .contexts import Contexts
 from .model import WorldModel
 from .passes import Passes, with_noise
@@ -55,9 +56,14 @@ class World:
         return self.model.config.height, self.model.config.width, 3
 
     @property
+    def actions(self) -> Actions:
+        """What an action is."""
+        return self.model.actions
+
+    @property
     def num_actions(self) -> int:
-        """Actions are 0..num_actions-1."""
-        return self.model.config.num_actions
+        """Discrete actions are 0..num_actions-1; 0 where actions are continuous."""
+        return self.model.actions.count
 
     @property
     def fps(self) -> float:
@@ -95,7 +101,7 @@ class World:
         """
         return self.start_batch(np.asarray(frames)[None], np.asarray(actions)[None], [seed], pictures)
 
-    def step(self, state: WorldState, action: int) -> tuple[np.ndarray, float, bool]:
+    def step(self, state: WorldState, action: int | np.ndarray) -> tuple[np.ndarray, float, bool]:
         """Draw the frame that `action` leads to and commit it. `state` advances in place.
 
         Returns:
@@ -105,14 +111,14 @@ class World:
             ValueError: if the action is out of range.
             StateError: if the state is of another world or number format.
         """
-        frames, rewards, terminated = self.step_batch(state, np.array([action]))
+        frames, rewards, terminated = self.step_batch(state, np.asarray(action)[None])
         return frames[0], float(rewards[0]), bool(terminated[0])
 
     @own_settings
     @torch.inference_mode()
     def start_batch(self, frames: np.ndarray, actions: np.ndarray, seeds: list[int], pictures: int = 1) -> WorldState:
         """`start` for B rollouts: frames [B, k, H, W, 3], actions [B, k - 1], B seeds."""
-        frames, actions = check_start(frames, actions, self.observation_shape, self.num_actions)
+        frames, actions = check_start(frames, actions, self.observation_shape, self.actions)
         if len(seeds) != len(frames) or min(seeds) < 0:
             raise ValueError(f"need {len(frames)} non-negative seeds, got {seeds}")
         if pictures < 1:
@@ -121,8 +127,8 @@ class World:
         state = WorldState(cache, [int(s) for s in seeds], [0] * len(frames), self.hash)
         shown = torch.from_numpy(frames).to(self.device)
         cache.pictures.copy_(shown[:, :1].expand_as(cache.pictures))
-        leading = np.concatenate([np.full((len(frames), 1), self.model.null_action), actions], 1)
-        led, x = torch.from_numpy(leading).to(self.device), self.model.scaler.encode(shown)
+        led = self.actions.pad(torch.from_numpy(actions), before=1).to(self.device)
+        x = self.model.scaler.encode(shown)
         together = self.model.config.window  # what one pass can commit: the last of them sees the first
         self.commit(state, x[:, :together], led[:, :together], shown[:, :together])
         for i in range(together, x.shape[1]):
@@ -135,7 +141,7 @@ class World:
         Returns:
             frames uint8 [B, H, W, 3], rewards float32 [B], terminated bool [B].
         """
-        chosen = torch.from_numpy(check_actions(actions, len(state), self.num_actions))
+        chosen = torch.from_numpy(self.actions.checked(actions, len(state)))
         drawn = self.step_tensors(state, chosen.to(self.device))
         return drawn.frames.cpu().numpy(), drawn.rewards.cpu().numpy(), drawn.terminated.cpu().numpy()
 
@@ -159,8 +165,9 @@ class World:
             Cancelled: if `keep_on` said so; the state has not moved.
         """
         self.check_state(state)
-        if actions.shape != (len(state),) or actions.dtype != torch.int64:
-            raise ValueError(f"actions must be int64 [{len(state)}], got {actions.dtype} {list(actions.shape)}")
+        if actions.shape != (len(state), *self.actions.shape) or actions.dtype != self.actions.dtype:
+            raise ValueError(f"actions must be {str(self.actions.dtype).removeprefix('torch.')} "
+                             f"{[len(state), *self.actions.shape]}, got {actions.dtype} {list(actions.shape)}")
         levels = live_levels(self.sampler.steps, stagger or self.sampler.steps)
         self.take_off(state, stagger, keep_on)
         flight = state.flight
@@ -226,11 +233,11 @@ class World:
         """
         self.check_state(state)
         actions = np.asarray(actions)
-        if actions.ndim != 2 or len(actions) != len(state):
-            raise ValueError(f"actions must be integers [{len(state)}, n], got {list(actions.shape)}")
-        if actions.size:
-            check_actions(actions.reshape(-1), actions.size, self.num_actions)
-        return torch.from_numpy(actions.astype(np.int64)).to(self.device)
+        if actions.ndim < 2 or len(actions) != len(state):
+            kind = "numbers" if self.actions.continuous else "integers"
+            raise ValueError(f"actions must be {kind} {[len(state), 'n', *self.actions.shape]}, "
+                             f"got {list(actions.shape)}".replace("'n'", "n"))
+        return torch.from_numpy(self.actions.checked(actions, *actions.shape[:2])).to(self.device)
 
     def check_state(self, state: WorldState) -> None:
         """Whether this world can step a state.
@@ -259,7 +266,7 @@ class World:
         if stagger == steps:
             state.flight = None
         elif known is None or known.plan != (steps, stagger, shift):
-            unknown = torch.full((len(state), 1), self.model.null_action, dtype=torch.int64, device=self.device)
+            unknown = self.actions.unknown(len(state), 1, device=self.device)
             passes = Passes(self, state, unknown, keep_on=keep_on)
             x = begun(self, state, -(-steps // stagger) - 1, stagger, passes)
             state.flight = Flight(x, steps, stagger, shift)

@@ -10,7 +10,7 @@ from typing import cast
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from kernels import PastFrames, RingCache, decide
 
@@ -35,16 +35,18 @@ class ServedModel:
         config = self.config = model.config
         self.dtype = model.tokenizer.place.dtype
         self.wide = torch.promote_types(self.dtype, torch.float32)
-        self.conditioning, self.tokenizer, self.null_action = model.conditioning, model.tokenizer, model.null_action
+        self.conditioning, self.tokenizer, self.acting = model.conditioning, model.tokenizer, model.actions
         self.distances = model.rotation.distance(model.tokenizer.place.device)
         with torch.no_grad():
             self.read_now, self.read_before, self.placed = _reading(model)
             place = model.rotation.place(model.tokenizer.place.device)
             self.blocks = [ServedBlock(cast(Block, block), place) for block in model.blocks]
             self.decoder = ServedDecoder(model.decoder, model.scaler.mean / config.pixel_scale, config.history)
+            self.count = 1 + config.action_memory  # actions that a frame is told
+            self.offsets = torch.arange(self.count) * (config.num_actions + 1)
             tables = [model.conditioning.action, *model.conditioning.earlier][::-1]  # the earliest action comes first
-            self.actions = torch.cat([cast(Tensor, table.weight) for table in tables])
-            self.offsets = torch.arange(len(tables)) * (config.num_actions + 1)
+            discrete = [table.weight for table in tables if isinstance(table, nn.Embedding)]
+            self.actions = torch.cat(discrete) if discrete else None
             told = [*(block.modulation for block in model.blocks), model.final, model.decoder.modulation]
             self.tell, self.tell_bias = (torch.cat([getattr(m, name) for m in told]) for name in ("weight", "bias"))
         blocks = torch.tensor([0, 1, 0, 0, 1, 0]).repeat(config.layers)
@@ -58,12 +60,15 @@ class ServedModel:
 
         Args:
             levels: L levels.
-            actions: int64 [B, memory + 1], the last leads to the frame.
+            actions: [B, memory + 1, ...], the last leads to the frame.
 
         Returns:
             [L, B, numbers]; scales are 1 + what was learned.
         """
-        acted = F.embedding(actions + self.offsets, self.actions).sum(1)
+        if self.actions is None:
+            acted = self.conditioning.embed_actions(actions)[:, 0]
+        else:
+            acted = F.embedding(actions + self.offsets, self.actions).sum(1)
         condition = torch.stack([self._level(level) for level in levels])[:, None] + acted
         told = steady_linear(F.silu(condition).transpose(0, 1).contiguous(), self.tell, self.tell_bias)
         return told.add_(self.raised).transpose(0, 1)
@@ -84,7 +89,7 @@ class ServedStep:
 
         Args:
             recent: [B, history, H, W, 3] the last committed frames, oldest first.
-            actions: int64 [B, memory + m] that led to the frames before and lead to m in flight; later ones have none.
+            actions: [B, memory + m, ...] that led to the frames before and lead to m in flight; later ones have none.
             rings: committed frames, one entry per layer that looks back.
             levels: at which a frame alone in flight will be looked at or drawn: prepared together.
             reuse: whether one call of `think` serves all calls of `draw`.
@@ -127,9 +132,9 @@ class ServedStep:
 
     def _told(self, f: int, level: float) -> Tensor:
         """`ServedModel.told` of frame f in flight at a level, [B, numbers]."""
-        count = self.model.offsets.numel()
+        count = self.model.count
         missing = max(0, f + count - self.actions.shape[1])
-        actions = F.pad(self.actions, (0, missing), value=self.model.null_action)[:, f : f + count]
+        actions = self.model.acting.pad(self.actions, after=missing)[:, f : f + count]
         if f or level not in self.levels:
             return self.model.told([level], actions)[0]
         if not self.told:

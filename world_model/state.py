@@ -87,7 +87,7 @@ class WorldState:
 
     @property
     def last_actions(self) -> Tensor:
-        """int64 [B] that led to the last frames; the null action, one above the others, if nobody knows."""
+        """[B, ...] that led to the last frames; unknown ones, `Actions.null`, if nobody knows."""
         return self.cache.actions[:, -1]
 
     @property

@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from .actions import Actions
 from .cache import FrameCache
 from .state import Episode, Flight, StateError, WorldState
 
@@ -68,18 +69,18 @@ def load_state(path: str | Path, world: "World") -> WorldState:
             raise StateError(f"{path} does not fit this world: expected {name} {memory.dtype} {list(memory.shape)}, "
                              f"got {came}; load it with the number format that it was saved with")
         memory.copy_(found)
-    _check_values(path, cache, world.model.null_action)
+    _check_values(path, cache, world.model.actions)
     return WorldState(cache, card["seeds"], card["frames"], card["world"], _flight(path, card, tensors, world),
                       [Episode(**episode) for episode in card["episodes"]])
 
 
-def _check_values(path: Path, cache: FrameCache, null_action: int) -> None:
+def _check_values(path: Path, cache: FrameCache, actions: Actions) -> None:
     """Whether numbers that are used as places lie where they can."""
     counts = [ring.count for ring in cache.rings]
     if any((count < 0).any() or (count > 2**30).any() for count in counts):
         raise StateError(f"{path} counts {[count.tolist() for count in counts]} frames; save it again")
-    if (cache.actions < 0).any() or (cache.actions > null_action).any():
-        raise StateError(f"{path} has actions that are not from 0 to {null_action}; save it again")
+    if not actions.possible(cache.actions):
+        raise StateError(f"{path} has actions that are not {actions.describe()}; save it again")
 
 
 def _flight(path: Path, card: dict[str, Any], tensors: dict[str, Tensor], world: "World") -> Flight | None:

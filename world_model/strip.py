@@ -28,7 +28,7 @@ def save_strip(world_folder: Path, path: Path, source: ClipSource, episodes: lis
         first = int(rng.integers(episode.start, episode.stop - window - horizon))
         last = first + window - 1
         state = world.start(np.array(source.frames[first : last + 1]), source.actions[first + 1 : last + 1], seed=i)
-        drawn = [world.step(state, int(source.actions[last + h]))[0] for h in range(1, horizon + 1)]
+        drawn = [world.step(state, source.actions[last + h])[0] for h in range(1, horizon + 1)]
         rows += [np.concatenate([source.frames[last + h] for h in shown], 1),
                  np.concatenate([drawn[h - 1] for h in shown], 1)]
     if rows:

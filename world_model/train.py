@@ -13,12 +13,24 @@ from typing import Any
 
 import numpy as np
 import torch
+from gymnasium.spaces import Box, Discrete
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig
 
-from recorders import Command, Episode, Recording, RecordingError, TrainingCache, command, open_recording, settings
+from recorders import (
+    Command,
+    Episode,
+    Recording,
+    RecordingError,
+    TrainingCache,
+    command,
+    open_recording,
+    settings,
+    space_from_card,
+)
 
 from . import allocator
+from .actions import Actions
 from .checkpoint import WorldError, read_card, save_world
 from .clips import ClipSource
 from .contexts import Contexts
@@ -94,7 +106,7 @@ def _train(config: TrainConfig, team: Team, device: torch.device) -> Path:
     lender = read_card(config.init) if config.init else {}
     training, heldout = split_for(out, recording.episodes, config.heldout, lender.get("data", {}).get("heldout", []))
     cache = open_cache(config.cache or out / "cache", recording, team)
-    source = ClipSource(cache, training, config.model.reward_values, config.model.num_actions,
+    source = ClipSource(cache, training, config.model.reward_values, config.model.actions,
                         config.trainer.event_share, config.trainer.hard_share, config.trainer.seed)
     model = WorldModel(config.model)
     model.scaler.mean.copy_(source.mean)
@@ -146,8 +158,22 @@ def open_cache(folder: str | Path, recording: Recording, team: Team) -> Training
 def fit_to_recording(config: WorldModelConfig, recording: Recording) -> None:
     """Take picture size, number of actions and reward values from the recording."""
     height, width = recording.frame_shape[:2]
-    actions = int(recording.meta["game"]["action_space"]["n"])
-    config.fit(height, width, actions, reward_choices(recording.rewards))
+    config.fit(height, width, actions_of(recording), reward_choices(recording.rewards))
+
+
+def actions_of(recording: Recording) -> Actions:
+    """What an action of a recording is.
+
+    Raises:
+        ValueError: if it is neither one of n, counted from 0, nor a vector between finite bounds.
+    """
+    card = recording.meta["game"]["action_space"]
+    space = space_from_card(card) if "type" in card else Discrete(int(card["n"]))
+    if isinstance(space, Discrete) and space.start == 0:
+        return Actions(int(space.n))
+    if isinstance(space, Box) and len(space.shape) == 1 and space.is_bounded():
+        return Actions(0, tuple(map(float, space.low)), tuple(map(float, space.high)))
+    raise ValueError(f"a world has actions 0 to n-1, or vectors between finite bounds; this recording has {space}")
 
 
 def draw_contexts(source: ClipSource, episodes: list[Episode], count: int, frames: int) -> Contexts:

@@ -41,7 +41,7 @@ class Origin:
             return True
         names = (then["network"].keys() | self.network.keys()) - {"window"}  # which has no weights
         both = {name: (then["network"].get(name), self.network.get(name)) for name in names}
-        differ = {name: (was, now) for name, (was, now) in both.items() if was != now}
+        differ = {name: (was, now) for name, (was, now) in both.items() if was != now and (was or now)}  # or it is new
         lost = sorted(set(then["episodes"]) - set(self.episodes)) if self.episodes else []
         if then["game"] and self.game and then["game"] != self.game:
             what = f"of another game ({then['game']}, the recording is of {self.game})"

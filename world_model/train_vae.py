@@ -24,7 +24,7 @@ from .heldout import note_split, split_for
 from .metrics import psnr, ssim
 from .sampler import SamplerConfig
 from .team import Team
-from .train import open_cache
+from .train import actions_of, open_cache
 from .train_state import Origin, TrainStateError, run_folder
 from .trainer import Trainer
 from .trainer_config import TrainerConfig
@@ -84,7 +84,8 @@ def _train(config: TrainVaeConfig, team: Team, device: torch.device) -> Path:
     config.vae.__post_init__()
     training, heldout = split_for(out, recording.episodes, config.heldout)
     cache = open_cache(config.cache or out / "cache", recording, team)
-    source = ClipSource(cache, training, [0.0], 1, config.trainer.event_share, seed=config.trainer.seed)
+    source = ClipSource(cache, training, [0.0], actions_of(recording), config.trainer.event_share,
+                        seed=config.trainer.seed)
     vae = ArVae(config.vae)
     vae.scaler.mean.copy_(source.mean)
     vae.to(device)

@@ -7,7 +7,7 @@ import torch
 from .checkpoint import load_world
 from .model import WorldModel
 
-OF_THE_GAME = ("num_actions", "reward_values")
+OF_THE_GAME = ("num_actions", "action_low", "action_high", "reward_values")
 """settings that a game decides; the tensors that go with them are few"""
 
 
@@ -39,7 +39,7 @@ def start_from(model: WorldModel, folder: str, game: str = "") -> list[str]:
     given, new = dict(other.model.named_parameters()), []
     for name, parameter in model.named_parameters():
         foreign = name.startswith("outcome.reward.") and its.reward_values != mine.reward_values
-        if foreign or given[name].shape != parameter.shape:
+        if foreign or name not in given or given[name].shape != parameter.shape:
             new.append(name)
         else:
             parameter.copy_(given[name])
