@@ -3,8 +3,11 @@
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, cast
 
-from .keymap import action_for
+from world_model import Actions
+
+from .keymap import Action, action_for, vector_for
 
 COMMANDS = {
     "p": "pause", "n": "step", "r": "reset", "backspace": "rewind", "\\": "forward", "tab": "branch",
@@ -43,20 +46,29 @@ class Bindings:
     """Keys to what they do.
 
     Attributes:
-        actions: key names, or chords joined by `+`, to the world's action ids.
+        actions: key names, or chords joined by `+`, to the world's action ids, or to what they push in its vectors.
         commands: key names to the player's commands.
         noop: the action when no key asks for one.
+        kind: what an action is.
         own: keys that were bound by hand, alone or in chords: those of a gamepad stand for themselves then.
     """
 
-    actions: Mapping[str, int]
+    actions: Mapping[str, Any]
     commands: Mapping[str, str]
-    noop: int
+    noop: Action
     own: frozenset[str] = frozenset()
+    kind: Actions | None = None
 
-    def action(self, held: Sequence[str]) -> int:
-        """The action that the held keys ask for: that of the longest chord, among equals the one pressed last."""
-        return action_for([self._key(name) for name in held], self.actions, self.noop)
+    def action(self, held: Sequence[str], strengths: Mapping[str, float] | None = None) -> Action:
+        """The action that the held keys ask for: that of the longest chord, among equals the one pressed last.
+
+        Where actions are vectors, the sum of what the held keys push, a stick by how far it is pushed.
+        """
+        keys = [self._key(name) for name in held]
+        if self.kind is None or not self.kind.continuous:
+            return action_for(keys, self.actions, cast(int, self.noop))
+        far = dict.fromkeys(keys, 1.0) | {self._key(name): value for name, value in (strengths or {}).items()}
+        return vector_for(far, self.actions, cast(tuple[float, ...], self.noop), self.kind.low, self.kind.high)
 
     def command(self, key: str) -> str | None:
         """The player's command on a key."""
@@ -78,7 +90,7 @@ class Bindings:
 
     def page(self, meanings: Sequence[str]) -> list[str]:
         """All keys, a line each; `meanings` names the world's actions."""
-        playing = [f"{chord}: {meanings[action].lower()}" for chord, action in self.actions.items()]
+        playing = [f"{chord}: {_told(action, meanings)}" for chord, action in self.actions.items()]
         rest = []
         for command, meaning in MEANINGS.items():
             keys = [key.capitalize() for key, found in self.commands.items() if found == command]
@@ -90,8 +102,8 @@ class Bindings:
         return name if name in self.own else PAD.get(name, name)
 
 
-def bindings_for(keys: Mapping[str, int], meanings: Sequence[str], noop: int,
-                 own: Mapping[str, str] | None = None) -> Bindings:  # fmt: skip
+def bindings_for(keys: Mapping[str, Any], meanings: Sequence[str], noop: Action, own: Mapping[str, str] | None = None,
+                 kind: Actions | None = None) -> Bindings:  # fmt: skip
     """The keys of a world's card, the player's, and one's own on top of them.
 
     Args:
@@ -99,13 +111,17 @@ def bindings_for(keys: Mapping[str, int], meanings: Sequence[str], noop: int,
         meanings: names of the actions in the order of their ids.
         noop: the action when no key asks for one.
         own: key names or chords to the name of an action, of a command, or "nothing"; what such a key did before is
-            forgotten.
+            forgotten. Vectors have two actions for each number, named "<its name> -" and "<its name> +".
+        kind: what an action is.
 
     Raises:
         ValueError: if something is bound to what is neither; the message lists what there is.
     """
     actions, commands = dict(keys), dict(COMMANDS)
-    names = {name.casefold(): id for id, name in enumerate(meanings)}
+    named: dict[str, Any] = {name: id for id, name in enumerate(meanings)}
+    if kind is not None and kind.continuous:
+        named = _ends(meanings, kind)
+    names = {name.casefold(): action for name, action in named.items()}
     for key, wanted in (own or {}).items():
         actions.pop(key, None)
         commands.pop(key, None)
@@ -114,10 +130,27 @@ def bindings_for(keys: Mapping[str, int], meanings: Sequence[str], noop: int,
         elif wanted in MEANINGS and "+" not in key:
             commands[key] = wanted
         elif wanted != NOTHING:
-            raise ValueError(_unknown(key, wanted, meanings))
+            raise ValueError(_unknown(key, wanted, list(named)))
     used = {name for chord in actions for name in chord.split("+")}
     by_hand = frozenset(name for chord in own or {} for name in chord.split("+"))
-    return Bindings(actions, {key: name for key, name in commands.items() if key not in used}, noop, by_hand)
+    return Bindings(actions, {key: name for key, name in commands.items() if key not in used}, noop, by_hand, kind)
+
+
+def _ends(meanings: Sequence[str], kind: Actions) -> dict[str, tuple[float, ...]]:
+    """Each number of a vector at its least and at its largest, all others 0, by name."""
+    def alone(place: int, value: float) -> tuple[float, ...]:
+        return tuple(value if i == place else 0.0 for i in range(len(kind.low)))
+
+    ends = (("-", kind.low), ("+", kind.high))
+    return {f"{name} {sign}": alone(i, bound[i]) for i, name in enumerate(meanings) for sign, bound in ends}
+
+
+def _told(action: Any, meanings: Sequence[str]) -> str:
+    """An action in words."""
+    if isinstance(action, int):
+        return meanings[action].lower()
+    pushed = ((name, value) for name, value in zip(meanings, action, strict=True) if value)
+    return ", ".join(f"{name.lower()} {value:+g}" for name, value in pushed)
 
 
 def _unknown(key: str, wanted: str, meanings: Sequence[str]) -> str:

@@ -10,6 +10,7 @@ from world_model import WorldError
 
 from .bindings import Bindings
 from .game import Game
+from .keymap import Action
 from .pilot import Pilot
 from .screen import Inputs
 from .slots import Slots
@@ -52,14 +53,13 @@ class Controls:
         """Who plays."""
         return self.pilots[self.pilot]
 
-    def choose(self, frame: NDArray[np.uint8], inputs: Inputs) -> int:
+    def choose(self, frame: NDArray[np.uint8], inputs: Inputs) -> Action:
         """The action of who plays. A script or an agent that fails gives control back, and `message` says why."""
         if self.pilot == 0:
             return self.playing.choose(frame, inputs)
         try:
             action = self.playing.choose(frame, inputs)
-            if not 0 <= action < self.game.stage.env.world.num_actions:
-                raise ValueError(f"action {action} is not one of {self.game.stage.env.world.num_actions}")
+            self.game.stage.env.world.actions.checked(action)
             return action
         except Exception as error:  # theirs, whatever it is: the game goes on
             self.message = f"{self.playing.name} failed, control is yours: {type(error).__name__} {error}"

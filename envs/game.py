@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from recorders import RecordingError
 from world_model import StateError
 
+from .keymap import Action
 from .stage import Outcome, Stage
 from .timeline import Branch, Frame, Moment, Timeline, pack
 
@@ -100,7 +101,7 @@ class Game:
         if self.recording:
             self._tape_branch()
 
-    def make(self, action: int, passes: int) -> Outcome | None:
+    def make(self, action: Action, passes: int) -> Outcome | None:
         """Make a step with so many passes; None if the one before it has ended the episode."""
         if self._over:
             return None
@@ -110,7 +111,7 @@ class Game:
             outcome = replace(outcome, saved=self.stage.save())
         return outcome
 
-    def take(self, action: int, outcome: Outcome, **who: Any) -> Moment:
+    def take(self, action: Action, outcome: Outcome, **who: Any) -> Moment:
         """Add a step that was made: `who` are the moment's `actor, passes, latency_ms, input_ms`.
 
         What cannot be recorded ends the recording, and `trouble` says why; what was recorded before stays.

@@ -7,6 +7,9 @@ import pygame
 DEAD = 0.5
 """how far a stick must be pushed, of 1"""
 
+STILL = 0.1
+"""how far a stick may be off its middle and count as untouched"""
+
 _AXES = {0: ("pad left", "pad right"), 1: ("pad up", "pad down")}
 
 
@@ -40,6 +43,17 @@ class Gamepads:
                                                ("pad down", y < 0)) if on)
             return self._now((event.instance_id, f"hat {event.hat}"), down)
         return []
+
+    def strengths(self) -> dict[str, float]:
+        """How far the sticks of all pads are pushed, from a tenth on: names of the keys that they are, to at most 1."""
+        found: dict[str, float] = {}
+        for pad in self._pads.values():
+            for axis, (low, high) in _AXES.items():
+                value = pad.get_axis(axis) if axis < pad.get_numaxes() else 0.0
+                name, far = (low if value < 0 else high), min(abs(value), 1.0)
+                if far >= STILL:
+                    found[name] = max(found.get(name, 0.0), far)
+        return found
 
     def _now(self, part: tuple[int, str], down: tuple[str, ...]) -> list[tuple[str, bool]]:
         """What has changed at a part of a pad, whose keys that are down are now these."""

@@ -17,7 +17,7 @@ from torch import Tensor
 from world_model import Drawn, Engine, EngineConfig, EngineStats, Episode, StateError, World, WorldState, load_world
 
 from .catalogue import WORLDS, find_world
-from .keymap import gymnasium_keys, noop_action
+from .keymap import Action, gymnasium_keys, noop_action
 from .observations import Observations
 from .starts import as_state
 from .step_queue import StepQueue
@@ -207,9 +207,11 @@ class LearnedWorld:
         """Names of the actions in the order of their ids, as the real game calls them."""
         return list(self.world.action_meanings)
 
-    def get_keys_to_action(self) -> dict[tuple[int, ...], int]:
+    def get_keys_to_action(self) -> dict[tuple[int, ...], Action]:
         """Keys for `gymnasium.utils.play.play`: sorted key codes held together, to the action they mean."""
-        return gymnasium_keys(self.world.card["actions"]["keys"], noop_action(self.world.action_meanings))
+        kind = self.world.actions
+        noop = kind.rest if kind.continuous else noop_action(self.world.action_meanings)
+        return gymnasium_keys(self.world.card["actions"]["keys"], noop)
 
     def load_state(self, path: str | Path) -> WorldState:
         """A saved state of this world, e.g. `env.unwrapped.restore(env.unwrapped.load_state("here.state"))`.

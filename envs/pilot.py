@@ -7,13 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from recorders import Behaviour, HeldRandom, behaviour_for
+from recorders import Behaviour, behaviour_for
 
 from .bindings import Bindings
+from .keymap import Action, as_action
 from .screen import Inputs
 from .world_env import WorldEnv
 
-Choose = Callable[[NDArray[np.uint8], Inputs], int]
+Choose = Callable[[NDArray[np.uint8], Inputs], Action]
 """(last frame, what the person did) -> action"""
 
 
@@ -42,7 +43,7 @@ class Pilot:
 
 def person(bindings: Bindings) -> Pilot:
     """Chooses what the held keys ask for."""
-    return Pilot("person", lambda frame, inputs: bindings.action(inputs.held))
+    return Pilot("person", lambda frame, inputs: bindings.action(inputs.held, inputs.strengths))
 
 
 def script(env: WorldEnv, seed: int) -> Pilot:
@@ -50,7 +51,7 @@ def script(env: WorldEnv, seed: int) -> Pilot:
     behaviour = _behaviour(env)
     rng = np.random.default_rng(seed)
     behaviour.reset(rng)
-    return Pilot("script", lambda frame, inputs: behaviour.act(frame, rng), lambda: behaviour.reset(rng))
+    return Pilot("script", lambda frame, inputs: as_action(behaviour.act(frame, rng)), lambda: behaviour.reset(rng))
 
 
 def agent(where: str) -> Pilot:
@@ -68,10 +69,11 @@ def agent(where: str) -> Pilot:
     if not callable(policy):
         raise ValueError(f"agent={where} is no function but {type(policy).__name__}: expected one from a picture, "
                          f"uint8 [H, W, 3], to an action")
-    return Pilot("agent", lambda frame, inputs: int(policy(frame.copy())))
+    return Pilot("agent", lambda frame, inputs: as_action(policy(frame.copy())))
 
 
 def _behaviour(env: WorldEnv) -> Behaviour:
     """The game's scripted player where it reads the world's pictures and actions, else held random actions."""
-    mixture = behaviour_for(env.world.card["game"]["id"], env.world.action_meanings, env.world.observation_shape)
-    return mixture.part("scripted") if "scripted" in mixture.names else HeldRandom(env.world.num_actions)
+    mixture = behaviour_for(env.world.card["game"]["id"], env.world.action_meanings, env.world.observation_shape,
+                            env.action_space)  # fmt: skip
+    return mixture.part("scripted" if "scripted" in mixture.names else "held-random")

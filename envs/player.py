@@ -11,6 +11,7 @@ from .bindings import Bindings
 from .controls import Controls
 from .game import Game
 from .hud import Hud
+from .keymap import Action
 from .pilot import ACTORS, Pilot
 from .scene import Scene, Track
 from .screen import Inputs, Screen
@@ -64,7 +65,7 @@ class PlayReport:
 class _Asked:
     """A step that was asked for: its action, the wish that chose it, who plays and how it is drawn."""
 
-    action: int
+    action: Action
     wish: Wish
     actor: int
     passes: int

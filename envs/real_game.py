@@ -78,7 +78,7 @@ class RealGame:
                 return np.stack(frames[-self._context:]), np.array(actions[len(actions) - self._context + 1:], np.int64)
         raise ValueError(f"no episode of the real game reached {self._context} frames in {TRIES} tries")
 
-    def step(self, action: int) -> RealStep:
+    def step(self, action: int | np.ndarray) -> RealStep:
         """One step; after the end nothing happens any more."""
         if not self._last.over:
             frame, reward, terminated, truncated, _ = self._game.step(action)

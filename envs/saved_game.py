@@ -12,6 +12,7 @@ import numpy as np
 
 from world_model import StateError, World, WorldState
 
+from .keymap import as_action
 from .timeline import Branch, Moment
 
 VERSION = 1
@@ -70,6 +71,7 @@ def read_game(path: Path, world: World) -> tuple[Branch, dict[int, WorldState]]:
     whole, ends = data["pictures"].tobytes(), np.cumsum(data["lengths"])
     pictures = [whole[end - length : end] for end, length in zip(ends, data["lengths"], strict=True)]
     columns = {name: data[f"moment {name}"].tolist() for name in _COLUMNS}
+    columns["action"] = [as_action(action) for action in columns["action"]]
     moments = [Moment(picture=picture, **{name: column[i] for name, column in columns.items()})
                for i, picture in enumerate(pictures[1:])]  # fmt: skip
     start = _join(note["start"], {name[6:]: array for name, array in data.items() if name.startswith("start ")})

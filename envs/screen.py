@@ -1,6 +1,7 @@
 """What the player needs of a screen; a window and a film both have it."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from .scene import Scene
@@ -14,11 +15,13 @@ class Inputs:
         held: names of the keys that are down, in the order they went down, e.g. ("up", "space").
         pressed: names of the keys that went down since the last look.
         closed: whether the window was asked to close.
+        strengths: how far sticks are pushed, above 0 to 1, by the names of the keys that they are.
     """
 
     held: tuple[str, ...] = ()
     pressed: tuple[str, ...] = ()
     closed: bool = False
+    strengths: Mapping[str, float] = field(default_factory=dict)
 
 
 class Screen(Protocol):

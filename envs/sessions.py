@@ -46,7 +46,9 @@ def keys_of(env: WorldEnv, own: Mapping[str, str] | None = None) -> Bindings:
         ValueError: if a key of one's own is bound to nothing that there is.
     """
     meanings = env.world.action_meanings
-    return bindings_for(env.world.card["actions"]["keys"], meanings, noop_action(meanings), own)
+    kind = env.world.actions
+    noop = kind.rest if kind.continuous else noop_action(meanings)
+    return bindings_for(env.world.card["actions"]["keys"], meanings, noop, own, kind)
 
 
 def play_in_window(

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from world_model import WorldState
 
+from .keymap import Action
 from .real_game import RealGame
 from .world_env import WorldEnv
 
@@ -91,13 +92,13 @@ class Stage:
         self._together = True
         return Opening(frame, {"options": options, **self.env.recording_start(info)}, frames[-1])
 
-    def step(self, action: int, passes: int) -> Outcome:
+    def step(self, action: Action, passes: int) -> Outcome:
         """One step of both, the world's drawn with so many passes."""
         self.env.set_passes(passes)
         frame, reward, terminated, truncated, _ = self.env.step(action)
         if not self._together or self._real is None:
             return Outcome(frame, reward, terminated, truncated)
-        real = self._real.step(action)
+        real = self._real.step(action if isinstance(action, int) else np.array(action, np.float32))
         return Outcome(frame, reward, terminated, truncated, real.frame, real.reward)
 
     def save(self) -> StageState:

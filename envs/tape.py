@@ -52,7 +52,8 @@ class RecordingTape:
 
     def add(self, before: Frame, moment: Moment) -> None:
         """A step was made from the picture `before`."""
-        self._recorder.add(before, moment.action, moment.reward, moment.terminated, moment.truncated,
+        action = moment.action if isinstance(moment.action, int) else np.array(moment.action, np.float32)
+        self._recorder.add(before, action, moment.reward, moment.terminated, moment.truncated,
                            actor=moment.actor, passes=moment.passes, latency_ms=moment.latency_ms,
                            input_ms=moment.input_ms)
         self._steps += 1

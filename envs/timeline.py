@@ -9,6 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from .keymap import Action
+
 Frame = NDArray[np.uint8]
 """uint8 [H, W, 3]"""
 
@@ -36,7 +38,7 @@ def unpack(packed: bytes, shape: tuple[int, ...]) -> Frame:
 class Moment:
     """One step: who did what, and what came of it."""
 
-    action: int
+    action: Action
     reward: float
     terminated: bool
     truncated: bool

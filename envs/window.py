@@ -86,7 +86,7 @@ class Window:
             for key, down in self._keys(event):
                 self._held = [held for held in self._held if held != key] + [key] * down
                 pressed += [key] * down
-        return Inputs(tuple(dict.fromkeys([*self._held, *pressed])), tuple(pressed), closed)
+        return Inputs(tuple(dict.fromkeys([*self._held, *pressed])), tuple(pressed), closed, self._pads.strengths())
 
     def show(self, scene: Scene) -> None:
         """Draw a scene. What is on the screen already is not drawn again."""

@@ -20,6 +20,11 @@ from .spaces import space_card
 PONG, BREAKOUT, DOOM = "ALE/Pong-v5", "ALE/Breakout-v5", "Doom/DefendTheLine-v0"
 _PONG_KEYS = {"up": 2, "w": 2, "down": 3, "s": 3, "space": 1,
               "up+space": 4, "w+space": 4, "down+space": 5, "s+space": 5}  # fmt: skip
+CAR_RACING = "CarRacing-v3"
+_CAR_KEYS = {"left": [-1.0, 0.0, 0.0], "a": [-1.0, 0.0, 0.0], "right": [1.0, 0.0, 0.0], "d": [1.0, 0.0, 0.0],
+             "up": [0.0, 1.0, 0.0], "w": [0.0, 1.0, 0.0], "down": [0.0, 0.0, 0.8], "s": [0.0, 0.0, 0.8],
+             "space": [0.0, 0.0, 0.8]}  # fmt: skip
+_VECTOR_NAMES = {CAR_RACING: ["STEER", "GAS", "BRAKE"]}
 _BREAKOUT_KEYS = {"right": 2, "d": 2, "left": 3, "a": 3, "space": 1}
 
 
@@ -46,8 +51,9 @@ class GameConfig:
     frame: FrameConfig = field(default_factory=FrameConfig)
     fps: float | None = 15.0
     """steps per second at the game's true speed; None: what the game says it is shown with"""
-    keys: dict[str, int] = field(default_factory=dict)
-    """key names, joined by `+` where held together, to actions; empty: the game's own"""
+    keys: dict[str, Any] = field(default_factory=dict)
+    """key names, joined by `+` where held together, to actions, or to what they push in vectors; empty: the game's
+    own"""
 
     def __post_init__(self) -> None:
         if self.fps is not None and self.fps <= 0:
@@ -68,7 +74,8 @@ def game_for(id: str) -> GameConfig:
         return GameConfig(id=id, frame=FrameConfig(size=[104, 80], crop=None))
     if id.startswith("Doom/"):
         return GameConfig(id=id, kwargs={}, frame=FrameConfig(size=[96, 128], crop=None), fps=35 / 3)
-    return GameConfig(id=id, kwargs={}, frame=FrameConfig(size=None, crop=None), fps=None)
+    keys = dict(_CAR_KEYS) if id == CAR_RACING else {}
+    return GameConfig(id=id, kwargs={}, frame=FrameConfig(size=None, crop=None), fps=None, keys=keys)
 
 
 def make_game(config: GameConfig, render_mode: str | None = None) -> gymnasium.Env[Any, Any]:
@@ -145,6 +152,8 @@ def action_meanings(env: gymnasium.Env[Any, Any]) -> list[str]:
     names = getattr(env.unwrapped, "get_action_meanings", None)
     if names is not None:
         return [str(name) for name in names()]
+    if env.spec is not None and env.spec.id in _VECTOR_NAMES:
+        return list(_VECTOR_NAMES[env.spec.id])
     shape = env.action_space.shape or ()
     return [str(n) for n in range(int(getattr(env.action_space, "n", shape[0] if len(shape) == 1 else 0)))]
 

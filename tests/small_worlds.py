@@ -10,11 +10,17 @@ from world_model import Contexts, SamplerConfig, WorldModel, WorldModelConfig, s
 BIAS = {"never": -1.0, "sometimes": 0.75, "always": 1.0}
 
 
-def save_small_world(folder: Path, ends: str = "never", seed: int = 0) -> Path:
-    """Write a world of 6 actions whose episodes end never, now and then, or at the first step."""
+BOUNDS = [-1.0, 0.0, 0.0], [1.0, 1.0, 1.0]
+"""of the actions of a small world that is driven"""
+
+
+def save_small_world(folder: Path, ends: str = "never", seed: int = 0, driven: bool = False) -> Path:
+    """Write a world of 6 actions, or a driven one's vectors; episodes end never, now and then, or at the first step."""
     torch.manual_seed(seed)
+    low, high = BOUNDS if driven else ([], [])
     config = WorldModelConfig(height=16, width=20, patch=[8, 10], channels=8, canvas=4, kinds=2, dim=16, layers=2,
-                              heads=2, mlp_ratio=2, window=4, sinks=1, temporal_every=2)  # fmt: skip
+                              heads=2, mlp_ratio=2, window=4, sinks=1, temporal_every=2, action_low=low,
+                              action_high=high)  # fmt: skip
     model = WorldModel(config)
     with torch.no_grad():
         for weights in model.parameters():
@@ -27,7 +33,14 @@ def save_small_world(folder: Path, ends: str = "never", seed: int = 0) -> Path:
         "name": folder.name, "fps": 15, "game": {"id": "Small"}, "licence": "CC0-1.0",
         "actions": {"n": 6, "meanings": ["NOOP", "A", "B", "C", "D", "E"], "keys": {}},
     }  # fmt: skip
+    if driven:
+        card["actions"] = {"meanings": ["STEER", "GAS", "BRAKE"], "keys": {
+            "left": [-1, 0, 0], "right": [1, 0, 0], "up": [0, 1, 0], "down": [0, 0, 0.8]}}  # fmt: skip
     rng = np.random.default_rng(0)
     frames = rng.integers(0, 256, (5, 3, 16, 20, 3), np.uint8)
-    save_world(folder, model, SamplerConfig(steps=1), card, Contexts(frames, rng.integers(0, 6, (5, 2))))
+    save_world(folder, model, SamplerConfig(steps=1), card, Contexts(frames, _actions(rng, driven)))
     return folder
+
+
+def _actions(rng: np.random.Generator, driven: bool) -> np.ndarray:
+    return rng.uniform(*BOUNDS, (5, 2, 3)).astype(np.float32) if driven else rng.integers(0, 6, (5, 2))

@@ -81,7 +81,8 @@ def test_patches_follow_the_recording_unless_they_were_asked_for():
 
 def test_rewards_are_those_there_are_or_as_many_spread_evenly():
     assert reward_choices(np.array([0, 1, -1, 0, 4.0])) == [-1.0, 0.0, 1.0, 4.0]
-    assert reward_choices(np.array([2.0])) == [0.0, 2.0]
+    assert reward_choices(np.array([2.0])) == [0.0, 2.0] and reward_choices(np.zeros(3)) == [0.0]
+    assert reward_choices(np.array([-0.1, 7.3, -0.1 + 1e-12])) == [-0.1, 0.0, 7.3]
     given = np.random.default_rng(0).normal(size=5000)
     choices = np.array(reward_choices(given))
     assert 0.0 in choices and len(choices) == 65 and choices.min() == given.min() and choices.max() == given.max()

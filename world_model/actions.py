@@ -43,6 +43,11 @@ class Actions:
         """What stands for an unknown action: `count`, or NaN in every number."""
         return math.nan if self.low else self.count
 
+    @property
+    def rest(self) -> tuple[float, ...]:
+        """The continuous action that is nearest to nothing: 0 in every number, or the bound next to it."""
+        return tuple(min(max(0.0, low), high) for low, high in zip(self.low, self.high, strict=True))
+
     def unknown(self, *lead: int, device: torch.device | None = None) -> Tensor:
         """Unknown actions, [*lead, *shape]."""
         return torch.full((*lead, *self.shape), self.null, dtype=self.dtype, device=device)

@@ -148,6 +148,8 @@ def reward_choices(rewards: np.ndarray, most: int = 64) -> list[float]:
         most: values, besides 0, which is always one.
     """
     values = np.unique(rewards[rewards != 0].astype(np.float64))
+    if len(values):  # sums that were rounded otherwise are one value
+        values = values[np.append(True, np.diff(values) > 1e-6 * (values[-1] - values[0]))]
     if len(values) > most:  # evenly among the rewards that were given, the smallest and the largest included
         given = np.sort(rewards[rewards != 0].astype(np.float64))
         values = np.unique(given[np.linspace(0, len(given) - 1, most).round().astype(int)])
