@@ -49,6 +49,8 @@ class CollectConfig(Command):
     """height and width of the frames; null takes what suits the game"""
     crop: list[int] | None = None
     """top, bottom, left, right of the game's picture to keep; null takes what suits the game"""
+    repeat: int | None = None
+    """steps of the game for which an action is held; null takes what suits the game"""
     fps: float | None = None
     """steps per second of the game; null takes what suits the game"""
 
@@ -64,7 +66,8 @@ class CollectConfig(Command):
         game = game_for(self.env)
         frame = FrameConfig(size=self.size or game.frame.size, crop=self.crop or game.frame.crop)
         kwargs = game.kwargs if self.kwargs is None else self.kwargs
-        return GameConfig(id=game.id, kwargs=kwargs, frame=frame, fps=self.fps or game.fps, keys=game.keys)
+        return GameConfig(id=game.id, kwargs=kwargs, frame=frame, repeat=self.repeat or game.repeat,
+                          fps=self.fps or game.fps, keys=game.keys)  # fmt: skip
 
 
 class _Counter(Protocol):

@@ -14,6 +14,7 @@ from gymnasium.wrappers import AddRenderObservation
 
 from .doom_env import register_doom
 from .preprocess import FrameConfig, PreprocessFrames, is_picture
+from .repeat_action import RepeatAction
 from .software import versions
 from .spaces import space_card
 
@@ -49,13 +50,17 @@ class GameConfig:
     )
     """passed on to `gymnasium.make`"""
     frame: FrameConfig = field(default_factory=FrameConfig)
+    repeat: int = 1
+    """steps of the game for which an action is held; one step here is so many there"""
     fps: float | None = 15.0
-    """steps per second at the game's true speed; None: what the game says it is shown with"""
+    """steps per second at the game's true speed; None: what the game says it is shown with, over `repeat`"""
     keys: dict[str, Any] = field(default_factory=dict)
     """key names, joined by `+` where held together, to actions, or to what they push in vectors; empty: the game's
     own"""
 
     def __post_init__(self) -> None:
+        if self.repeat < 1:
+            raise ValueError(f"repeat must be at least 1, got {self.repeat}")
         if self.fps is not None and self.fps <= 0:
             raise ValueError(f"fps must be above 0 steps per second, got {self.fps}")
 
@@ -74,8 +79,10 @@ def game_for(id: str) -> GameConfig:
         return GameConfig(id=id, frame=FrameConfig(size=[104, 80], crop=None))
     if id.startswith("Doom/"):
         return GameConfig(id=id, kwargs={}, frame=FrameConfig(size=[96, 128], crop=None), fps=35 / 3)
-    keys = dict(_CAR_KEYS) if id == CAR_RACING else {}
-    return GameConfig(id=id, kwargs={}, frame=FrameConfig(size=None, crop=None), fps=None, keys=keys)
+    frame = FrameConfig(size=None, crop=None)
+    if id == CAR_RACING:  # which is shown fifty times a second
+        return GameConfig(id=id, kwargs={}, frame=frame, fps=None, repeat=4, keys=dict(_CAR_KEYS))
+    return GameConfig(id=id, kwargs={}, frame=frame, fps=None)
 
 
 def make_game(config: GameConfig, render_mode: str | None = None) -> gymnasium.Env[Any, Any]:
@@ -100,8 +107,8 @@ def make_game(config: GameConfig, render_mode: str | None = None) -> gymnasium.E
                 f"render_mode must be rgb_array or None, got {render_mode!r}"
             )
         env = AddRenderObservation(_make(config, "rgb_array"), render_only=True)
-    shown = PreprocessFrames(env, config.frame)
-    fps = config.fps or float(env.metadata.get("render_fps") or 30.0)
+    shown = PreprocessFrames(env if config.repeat == 1 else RepeatAction(env, config.repeat), config.frame)
+    fps = config.fps or float(env.metadata.get("render_fps") or 30.0) / config.repeat
     frame = FrameConfig(size=shown.size, crop=config.frame.crop)
     return _Game(shown, replace(config, frame=frame, fps=fps))
 
@@ -113,7 +120,7 @@ def game_card(env: gymnasium.Env[Any, Any]) -> dict[str, Any]:
         env: what `make_game` returned.
 
     Returns:
-        `id, kwargs, frame, fps, keys, action_space, observation_space, action_meanings, versions`.
+        `id, kwargs, frame, repeat, fps, keys, action_space, observation_space, action_meanings, versions`.
 
     Raises:
         ValueError: if `env` does not come from `make_game`.
@@ -143,8 +150,14 @@ def game_from_card(card: Mapping[str, Any]) -> GameConfig:
     if package and package not in sys.modules:
         raise MissingGame(f"{card['id']} would import {package}: import it first, or pass env={card['id']}")
     frame = FrameConfig(size=card["frame"]["size"], crop=card["frame"]["crop"])
-    return GameConfig(id=card["id"], kwargs=dict(card["kwargs"]), frame=frame, fps=card.get("fps", 15.0),
-                      keys=dict(card.get("keys") or {}))  # fmt: skip
+    return GameConfig(
+        id=card["id"],
+        kwargs=dict(card["kwargs"]),
+        frame=frame,
+        repeat=int(card.get("repeat", 1)),
+        fps=card.get("fps", 15.0),
+        keys=dict(card.get("keys") or {}),
+    )
 
 
 def action_meanings(env: gymnasium.Env[Any, Any]) -> list[str]:

@@ -1,11 +1,12 @@
 import importlib
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
-from recorders import FrameConfig, GameConfig, MissingGame, game_card, game_for, make_game
+from recorders import FrameConfig, GameConfig, MissingGame, game_card, game_for, game_from_card, make_game
 
 
 def pong():
@@ -82,3 +83,40 @@ def test_a_name_like_no_other_is_answered_with_the_way_to_a_list():
 def test_a_speed_of_zero_is_refused():
     with pytest.raises(ValueError, match="fps must be above 0"):
         GameConfig(fps=0)
+
+
+def test_an_action_is_held_for_several_steps_of_the_game():
+    fast, slow = make_game(game_for("CartPole-v1")), make_game(replace(game_for("CartPole-v1"), repeat=3))
+    assert slow.game.fps == fast.game.fps / 3
+    fast.reset(seed=0)
+    slow.reset(seed=0)
+    ended = False
+    while not ended:
+        frame, reward, ended, _, _ = slow.step(1)
+        total = 0.0
+        for _ in range(3):
+            seen, one, over, _, _ = fast.step(1)
+            total += one
+            if over:
+                break
+        assert (frame == seen).all() and reward == total and over == ended
+    assert game_from_card(game_card(slow)).repeat == 3 and game_from_card(game_card(fast)).repeat == 1
+    for wrong in (0, -1):
+        with pytest.raises(ValueError, match="repeat must be at least 1"):
+            replace(game_for("CartPole-v1"), repeat=wrong)
+
+
+def test_a_card_may_not_have_a_package_imported():
+    card = game_card(make_game(game_for("CartPole-v1")))
+    assert game_from_card({**card, "id": "gymnasium:CartPole-v1"}).id == "gymnasium:CartPole-v1"
+    with pytest.raises(MissingGame, match="would import antigravity: import it first"):
+        game_from_card({**card, "id": "antigravity:CartPole-v1"})
+
+
+def test_numbers_of_vectors_have_names_where_they_are_known():
+    pytest.importorskip("Box2D")
+    env = make_game(game_for("CarRacing-v3"))
+    card = game_card(env)
+    assert card["action_meanings"] == ["STEER", "GAS", "BRAKE"] and card["keys"]["left"] == [-1.0, 0.0, 0.0]
+    assert card["fps"] == 12.5 and card["repeat"] == 4
+    assert game_card(make_game(game_for("Pendulum-v1")))["action_meanings"] == ["0"]
