@@ -9,9 +9,10 @@ import numpy as np
 from gymnasium.spaces import Box
 
 from .breakout_player import BreakoutPlayer
+from .car_player import CarPlayer
 from .doom_env import ACTIONS as DOOM_ACTIONS
 from .doom_player import DoomPlayer
-from .games import BREAKOUT, DOOM, PONG
+from .games import BREAKOUT, CAR_RACING, DOOM, PONG
 from .pong_player import FRAME_SHAPE, PongPlayer
 from .vector_behaviours import HeldVector, WanderingVector
 
@@ -176,6 +177,13 @@ def behaviour_for(env_id: str, action_meanings: Sequence[str], frame_shape: Sequ
         frame_shape: shape of the observations, [H, W, 3].
         space: of the actions, where they are vectors.
     """
+    if env_id == CAR_RACING and isinstance(space, Box):
+        return Mixture({
+            "scripted": (CarPlayer(), 0.5),
+            "held-random": (HeldVector(space), 0.2),
+            "quick-random": (HeldVector(space, longest=3), 0.1),
+            "wandering": (WanderingVector(space), 0.2),
+        }, turn=(25, 80))  # fmt: skip
     if isinstance(space, Box):
         return Mixture({
             "held-random": (HeldVector(space), 0.4),

@@ -26,7 +26,7 @@ def save_game_world(folder: Path, game: str, patch: tuple[int, int], **kwargs: o
             weights.normal_(std=0.2)
         model.outcome.termination.weight.zero_()
         model.outcome.termination.bias.fill_(-1.0)
-    card = {"name": folder.name, "fps": config.fps, "game": game_card(teacher), "licence": "CC0-1.0",
+    card = {"name": folder.name, "fps": teacher.game.fps, "game": game_card(teacher), "licence": "CC0-1.0",
             "actions": {"n": count, "meanings": action_meanings(teacher), "keys": {}}}
     rng = np.random.default_rng(0)
     frames = rng.integers(0, 256, (3, 3, *shape), np.uint8)

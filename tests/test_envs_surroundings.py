@@ -185,7 +185,7 @@ def test_a_policy_that_returns_no_action_is_refused(small: str, answer: Any) -> 
     env = WorldEnv(small, engine={"lookahead": "policy"})
     env.set_policy(lambda observation: answer)
     env.reset(seed=0)
-    with pytest.raises(ValueError, match=r"the policy of set_policy\(\) must return"):
+    with pytest.raises(ValueError, match=r"what the policy of set_policy\(\) returned is refused"):
         for _ in range(200):
             env.step(0)
             time.sleep(0.01)

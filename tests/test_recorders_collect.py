@@ -64,7 +64,7 @@ def test_a_game_without_pictures_is_recorded_by_its_rendering(tmp_path):
     pytest.importorskip("pygame")
     out = collect(CollectConfig(env="CartPole-v1", out=str(tmp_path), steps=60))
     recording = open_recording(out)
-    assert recording.frame_shape == (64, 64, 3)
+    assert recording.frame_shape == (80, 120, 3)
     assert len(recording.episodes) > 1
     assert np.ptp(recording.frames(0, 5)) > 0
 

@@ -62,7 +62,7 @@ def test_a_saved_game_continues_with_the_same_frames(scenarios: list[Scenario]) 
 def test_short_episodes_have_starts_too() -> None:
     game = make_game(game_for("CartPole-v1"))
     found = collect_scenarios(game, "CartPole-v1", ["0", "1"], count=4, context=6, horizon=9, seed=5, progress=False)
-    assert len(found) == 4 and all(s.frames.shape == (6, 64, 64, 3) and s.snapshot is None for s in found)
+    assert len(found) == 4 and all(s.frames.shape == (6, 80, 120, 3) and s.snapshot is None for s in found)
     assert any(s.over.any() for s in found)
     with pytest.raises(ValueError, match="no episode of CartPole-v1 reached 900 frames"):
         collect_scenarios(game, "CartPole-v1", ["0", "1"], count=1, context=900, horizon=2, seed=5, progress=False)
@@ -208,7 +208,7 @@ def test_a_report_has_a_figure_per_line() -> None:
 
 
 @pytest.mark.parametrize(("game", "patch"), [
-    ("ALE/Freeway-v5", (26, 20)), ("CartPole-v1", (16, 16))])  # fmt: skip
+    ("ALE/Freeway-v5", (26, 20)), ("CartPole-v1", (20, 20))])  # fmt: skip
 def test_the_same_command_measures_a_game_without_a_reader(game: str, patch: tuple[int, int], tmp_path: Path) -> None:
     folder = save_game_world(tmp_path / "Any-v0", game, patch)
     found = evaluate(EvaluateConfig(world=str(folder), **LITTLE))

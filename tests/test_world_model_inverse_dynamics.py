@@ -91,4 +91,4 @@ def test_real_play_marks_where_games_begin() -> None:
     game = make_game(game_for("CartPole-v1"))
     played = play(game, "CartPole-v1", ["0", "1"], 60, seed=3, progress=False)
     assert played.actions[0] == -1 and (played.actions == -1).sum() >= 2 and len(played.profiles[0]) == 60
-    assert played.profiles[0].shape == (60, 3, 64) and played.profiles[1].shape == (60, 3, 64)
+    assert played.profiles[0].shape == (60, 3, 80) and played.profiles[1].shape == (60, 3, 120)
