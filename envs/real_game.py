@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recorders import behaviour_for
+from recorders import action_meanings, behaviour_for
 
 from .starts import Clip
 from .teacher import make_teacher
@@ -45,8 +45,8 @@ class RealGame:
     def __init__(self, world: str, context: int) -> None:
         self._game = make_teacher(world)
         self._context = context
-        meanings = list(self._game.unwrapped.get_action_meanings())  # type: ignore[attr-defined]
-        self._player = behaviour_for(self._game.game.id, meanings, self._game.observation_space.shape or ())  # type: ignore[attr-defined]
+        self._player = behaviour_for(self._game.game.id, action_meanings(self._game),  # type: ignore[attr-defined]
+                                     self._game.observation_space.shape or (), self._game.action_space)
         self._last = RealStep(np.zeros(self._game.observation_space.shape or (), np.uint8), 0.0, True)
 
     @property
@@ -75,7 +75,8 @@ class RealGame:
                 over = terminated or truncated
             if not over:
                 self._last = RealStep(frames[-1], 0.0, False)
-                return np.stack(frames[-self._context:]), np.array(actions[len(actions) - self._context + 1:], np.int64)
+                past = np.array(actions[len(actions) - self._context + 1:])
+                return np.stack(frames[-self._context:]), past if past.ndim > 1 else past.astype(np.int64)
         raise ValueError(f"no episode of the real game reached {self._context} frames in {TRIES} tries")
 
     def step(self, action: int | np.ndarray) -> RealStep:

@@ -17,10 +17,12 @@ def save_game_world(folder: Path, game: str, patch: tuple[int, int], **kwargs: o
     config = game_for(game)
     config.kwargs |= kwargs
     teacher = make_game(config)
-    shape, count = teacher.observation_space.shape, int(teacher.action_space.n)
+    shape, space = teacher.observation_space.shape, teacher.action_space
+    count = int(getattr(space, "n", 1))
+    bounds = {} if hasattr(space, "n") else {"action_low": space.low.tolist(), "action_high": space.high.tolist()}
     torch.manual_seed(0)
-    model = WorldModel(WorldModelConfig(height=shape[0], width=shape[1], patch=list(patch), num_actions=count, dim=16,
-                                        layers=2, heads=2, mlp_ratio=2, window=4, temporal_every=2))  # fmt: skip
+    sizes = {"dim": 16, "layers": 2, "heads": 2, "mlp_ratio": 2, "window": 4, "temporal_every": 2, **bounds}
+    model = WorldModel(WorldModelConfig(height=shape[0], width=shape[1], patch=list(patch), num_actions=count, **sizes))
     with torch.no_grad():
         for weights in model.parameters():
             weights.normal_(std=0.2)
@@ -30,5 +32,6 @@ def save_game_world(folder: Path, game: str, patch: tuple[int, int], **kwargs: o
             "actions": {"n": count, "meanings": action_meanings(teacher), "keys": {}}}
     rng = np.random.default_rng(0)
     frames = rng.integers(0, 256, (3, 3, *shape), np.uint8)
-    save_world(folder, model, SamplerConfig(steps=1), card, Contexts(frames, rng.integers(0, count, (3, 2))))
+    actions = np.stack([[space.sample() for _ in range(2)] for _ in range(3)])
+    save_world(folder, model, SamplerConfig(steps=1), card, Contexts(frames, actions))
     return folder

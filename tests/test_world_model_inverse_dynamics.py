@@ -5,6 +5,8 @@ import pytest
 import torch
 
 from recorders import action_meanings, game_for, make_game
+from world_model import Actions
+from world_model.action_kinds import ActionKinds
 from world_model.inverse_dynamics import (
     InverseDynamics,
     Play,
@@ -17,7 +19,7 @@ from world_model.inverse_dynamics import (
 )
 from world_model.scenarios import collect_scenarios
 
-KINDS = np.arange(3)
+KINDS = ActionKinds(Actions(3), ["stay", "left", "right"])
 
 
 def square(places: np.ndarray) -> np.ndarray:
@@ -37,7 +39,7 @@ def walk(steps: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 @pytest.fixture(scope="module")
 def model() -> InverseDynamics:
     actions, places = walk(500, 0)
-    return learn(Play(profiles_of(square(places)), np.r_[-1, actions[1:]]), KINDS, 250, progress=False)
+    return learn(Play(profiles_of(square(places)), actions, np.arange(500) == 0), KINDS, 250, progress=False)
 
 
 def test_actions_are_read_off_pictures(model: InverseDynamics) -> None:
@@ -62,8 +64,8 @@ def test_a_world_that_does_not_obey_is_found_out(model: InverseDynamics) -> None
 
 def test_what_follows_a_games_end_is_not_learned_from() -> None:
     actions, places = walk(60, 0)
-    actions[np.arange(60) % 5 == 0] = -1  # games of five frames: one or two usable actions in each
-    model = learn(Play(profiles_of(square(places)), actions), KINDS, 3, progress=False)
+    begins = np.arange(60) % 5 == 0  # games of five frames: one or two usable actions in each
+    model = learn(Play(profiles_of(square(places)), actions, begins), KINDS, 3, progress=False)
     assert all(torch.isfinite(weights).all() for weights in model.parameters())
 
 
@@ -71,7 +73,7 @@ def test_learning_leaves_the_callers_random_numbers_alone() -> None:
     actions, places = walk(60, 0)
     torch.manual_seed(5)
     before = torch.get_rng_state()
-    learn(Play(profiles_of(square(places)), actions), KINDS, 2, progress=False)
+    learn(Play(profiles_of(square(places)), actions, np.arange(60) == 0), KINDS, 2, progress=False)
     assert (torch.get_rng_state() == before).all()
 
 
@@ -90,5 +92,16 @@ def test_actions_that_do_the_same_are_one_kind(game_id: str, kinds: list[int]) -
 def test_real_play_marks_where_games_begin() -> None:
     game = make_game(game_for("CartPole-v1"))
     played = play(game, "CartPole-v1", ["0", "1"], 60, seed=3, progress=False)
-    assert played.actions[0] == -1 and (played.actions == -1).sum() >= 2 and len(played.profiles[0]) == 60
+    assert played.begins[0] and played.begins.sum() >= 2 and len(played.profiles[0]) == 60
     assert played.profiles[0].shape == (60, 3, 80) and played.profiles[1].shape == (60, 3, 120)
+
+
+def test_vectors_are_read_by_bands() -> None:
+    kinds = ActionKinds(Actions(0, (-1.0, 0.0), (1.0, 3.0)), ["STEER", "GAS"])
+    actions = np.array([[[-1, 0], [1, 3]], [[0, 1.5], [-0.9, 2.9]]], np.float32)
+    assert kinds.count == 9 and kinds.of(actions).tolist() == [[0, 8], [4, 6]]
+    assert kinds.names[8] == ["STEER high GAS high"] and kinds.names[5] == ["STEER high GAS middle"]
+    many = ActionKinds(Actions(0, (0.0,) * 9, (1.0,) * 9), list("abcdefghi"))
+    assert many.count == 64 and many.of(np.full((2, 9), 0.9)).tolist() == [63, 63]
+    merged = ActionKinds(Actions(3), ["a", "b", "c"], np.array([0, 1, 0]))
+    assert merged.count == 2 and merged.names == [["a", "c"], ["b"]] and merged.of(np.array([2, 1])).tolist() == [0, 1]

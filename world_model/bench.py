@@ -8,6 +8,7 @@ import numpy as np
 
 from recorders import behaviour_for, game_from_card, make_game
 
+from .action_kinds import ActionKinds
 from .evaluate_config import EvaluateConfig
 from .free_run import Run, in_game, log
 from .game_reader import reader_for
@@ -31,7 +32,7 @@ class Bench:
 
     def __init__(self, world: World, config: EvaluateConfig) -> None:
         self.config = config
-        self.env, self.meanings = str(world.card["game"]["id"]), world.action_meanings
+        self.env, self.meanings, self.kind = str(world.card["game"]["id"]), world.action_meanings, world.actions
         self.game: gymnasium.Env[Any, Any] = make_game(game_from_card(world.card["game"]))
         self.reader = reader_for(self.env, world.observation_shape)
         self.scenarios = collect_scenarios(
@@ -44,7 +45,7 @@ class Bench:
 
     def player(self) -> Any:
         """Who plays the free runs."""
-        return behaviour_for(self.env, self.meanings, self.game.observation_space.shape or ())
+        return behaviour_for(self.env, self.meanings, self.game.observation_space.shape or (), self.game.action_space)
 
     @cached_property
     def real_run(self) -> Run:
@@ -53,10 +54,12 @@ class Bench:
         return log(moments, self.config.amount("free_steps"), self.reader, desc="real run")
 
     @cached_property
-    def kinds(self) -> np.ndarray:
-        """The kind of each action; see `action_kinds`."""
+    def kinds(self) -> ActionKinds:
+        """Which actions count as one; see `action_kinds`."""
+        if self.kind.continuous:
+            return ActionKinds(self.kind, self.meanings)
         states = [s.snapshot for s in self.scenarios[:24] if s.snapshot is not None]
-        return action_kinds(self.game, states, len(self.meanings))
+        return ActionKinds(self.kind, self.meanings, action_kinds(self.game, states, len(self.meanings)))
 
     @cached_property
     def inverse(self) -> InverseDynamics:
@@ -67,4 +70,4 @@ class Bench:
     def recovered(self, frames: np.ndarray, actions: np.ndarray) -> np.ndarray:
         """Whether actions [B, T] are read off frames [B, T, H, W, 3] that follow the situations: bool [B, T - 1]."""
         before = np.stack([s.frames for s in self.scenarios])
-        return recovered(self.inverse, before, frames, self.kinds[actions])
+        return recovered(self.inverse, before, frames, self.kinds.of(actions))

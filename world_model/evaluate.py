@@ -109,11 +109,11 @@ def _worlds(config: EvaluateConfig) -> tuple[World, World | None]:
         learned, asked = world.card["game"]["id"], config.env or worlds[0].card["game"]["id"]
         if learned != asked:
             raise WorldError(f"this world was learned from {learned}, not from {asked}; pass env={learned}")
-    sizes = [(world.observation_shape, world.num_actions) for world in worlds]
+    sizes = [(world.observation_shape, world.actions.describe()) for world in worlds]
     if len(set(sizes)) > 1:
         raise ValueError("both worlds must draw the same pictures from the same actions; " + ", ".join(
-            f"{folder} has pictures of {list(shape)} and {count} actions"
-            for folder, (shape, count) in zip((config.world, config.beside), sizes, strict=True)))
+            f"{folder} has pictures of {list(shape)} and actions {actions}"
+            for folder, (shape, actions) in zip((config.world, config.beside), sizes, strict=True)))
     return worlds[0], worlds[1] if len(worlds) > 1 else None
 
 

@@ -19,13 +19,13 @@ from tqdm import tqdm, trange
 
 from recorders import behaviour_for
 
+from .action_kinds import ActionKinds
 from .intervals import figure, share
 from .scenarios import replay
 
 BEFORE, AFTER = 2, 2
 """pictures that an action is read off: frames before it, and frames from the one that it led to on"""
 FRAMES = BEFORE + AFTER
-_NONE = -1  # leads to a game's first frame
 
 Profiles = tuple[np.ndarray, np.ndarray]
 """means of rows float32 [..., 3, H] and of columns [..., 3, W] of pictures, in [0, 1]"""
@@ -58,7 +58,9 @@ class Play:
     profiles: Profiles
     """[T, 3, H] and [T, 3, W]"""
     actions: np.ndarray
-    """int64 [T], each led to its frame; -1 for a game's first frame"""
+    """[T, ...], each led to its frame; of no meaning for a game's first frame"""
+    begins: np.ndarray
+    """bool [T], a game's first frames"""
 
 
 def profiles_of(frames: np.ndarray) -> Profiles:
@@ -70,48 +72,51 @@ def profiles_of(frames: np.ndarray) -> Profiles:
 def play(game: gymnasium.Env[Any, Any], env_id: str, meanings: list[str], steps: int, seed: int,
          progress: bool = True) -> Play:
     """Real play by the recorder's behaviours, episodes seeded from `seed` on."""
-    rng, player = np.random.default_rng(seed), behaviour_for(env_id, meanings, game.observation_space.shape or ())
+    player = behaviour_for(env_id, meanings, game.observation_space.shape or (), game.action_space)
+    rng, nothing = np.random.default_rng(seed), np.zeros_like(game.action_space.sample())
     seen: list[Profiles] = []
-    actions: list[int] = []
+    actions, begins = [], []
     over, frame = True, np.zeros(0)
     for _ in trange(steps, desc="real play", unit="step", disable=not progress):
         if over:
-            action, (frame, _), over = _NONE, game.reset(seed=seed), False
+            action, (frame, _), over = nothing, game.reset(seed=seed), False
+            begins.append(True)
             seed += 1
             player.reset(rng)
         else:
             action = player.act(frame, rng)
+            begins.append(False)
             frame, _, terminated, truncated, _ = game.step(action)
             over = terminated or truncated
         seen.append(profiles_of(frame))
         actions.append(action)
     rows, columns = (np.stack(part) for part in zip(*seen, strict=True))
-    return Play((rows, columns), np.array(actions))
+    return Play((rows, columns), np.array(actions), np.array(begins))
 
 
-def learn(played: Play, kinds: np.ndarray, updates: int, seed: int = 0, batch: int = 64,
+def learn(played: Play, kinds: ActionKinds, updates: int, seed: int = 0, batch: int = 64,
           progress: bool = True) -> InverseDynamics:
     """Train on real play.
 
     Args:
         played: at least four steps without a game's end.
-        kinds: int [A], the kind of each action.
+        kinds: of actions.
         updates: batches seen.
         seed: decides weights and batches.
         batch: actions per update.
         progress: whether a bar is shown.
     """
-    rng, told = np.random.default_rng(seed), played.actions
+    rng, told = np.random.default_rng(seed), kinds.of(played.actions)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = InverseDynamics(int(kinds.max()) + 1)
+        model = InverseDynamics(kinds.count)
     at = np.arange(BEFORE, len(told) - AFTER + 1)
-    usable = at[np.all([told[at - BEFORE + i] != _NONE for i in range(1, FRAMES)], axis=0)]
+    usable = at[np.all([~played.begins[at - BEFORE + i] for i in range(1, FRAMES)], axis=0)]
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 6e-3, total_steps=updates)
     for _ in trange(updates, desc="inverse dynamics", unit="batch", disable=not progress):
         chosen = rng.choice(usable, batch)
-        loss = cross_entropy(model(_clips(played.profiles, chosen)), torch.from_numpy(kinds[told[chosen]]))
+        loss = cross_entropy(model(_clips(played.profiles, chosen)), torch.from_numpy(told[chosen]))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

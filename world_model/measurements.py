@@ -112,8 +112,6 @@ class Measurements:
         actions = bench.actions[:, :steps]
         going = ~bench.over[:, 1:steps]
         real, ours, lucky = (bench.recovered(x.frames[:, :steps], actions) for x in (bench.real, drawn, otherwise))
-        counts = np.bincount(bench.kinds[actions[:, :-1][going]])
-        names = [[name for name, kind in zip(bench.meanings, bench.kinds, strict=True) if kind == k]
-                 for k in range(int(bench.kinds.max()) + 1)]
+        counts = np.bincount(bench.kinds.of(actions[:, :-1][going]))
         return {"inverse_dynamics": control_figures(real, ours, lucky, going, float(counts.max() / counts.sum())),
-                "kinds": names}
+                "kinds": bench.kinds.names}

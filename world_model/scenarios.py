@@ -17,9 +17,9 @@ class Scenario:
     frames: np.ndarray
     """uint8 [k, H, W, 3] up to the start"""
     past_actions: np.ndarray
-    """int64 [k - 1]"""
+    """int64 [k - 1], or float32 [k - 1, A]"""
     actions: np.ndarray
-    """int64 [T] taken from the start on"""
+    """int64 [T], or float32 [T, A], taken from the start on"""
     real_frames: np.ndarray
     """uint8 [T, H, W, 3], frame t follows `actions[t]`"""
     rewards: np.ndarray
@@ -48,7 +48,7 @@ def collect_scenarios(game: gymnasium.Env[Any, Any], env_id: str, meanings: list
         ValueError: if the game's episodes end before there are enough frames for a start.
     """
     rng = np.random.default_rng([seed, 77])
-    player = behaviour_for(env_id, meanings, game.observation_space.shape or ())
+    player = behaviour_for(env_id, meanings, game.observation_space.shape or (), game.action_space)
     scenarios: list[Scenario] = []
     reach, failures = 120, 0
     bar = tqdm(total=count, desc="real game", disable=not progress, unit="start")
@@ -56,7 +56,7 @@ def collect_scenarios(game: gymnasium.Env[Any, Any], env_id: str, meanings: list
         frames = [game.reset(seed=seed)[0]]
         seed += 1
         player.reset(rng)
-        actions: list[int] = []
+        actions: list[Any] = []
         ended = False
         while not ended and len(scenarios) < count:
             gap = context + int(rng.integers(min(10, reach - 1), reach))
@@ -79,7 +79,7 @@ def collect_scenarios(game: gymnasium.Env[Any, Any], env_id: str, meanings: list
 
 
 def _play_on(game: gymnasium.Env[Any, Any], player: Behaviour, rng: np.random.Generator, frames: list[np.ndarray],
-             actions: list[int], steps: int) -> bool:
+             actions: list[Any], steps: int) -> bool:
     """Play some steps, appending to `frames` and `actions`. Returns False if the episode ended."""
     for _ in range(steps):
         actions.append(player.act(frames[-1], rng))
@@ -101,7 +101,7 @@ def replay(game: gymnasium.Env[Any, Any], snapshot: Any, actions: np.ndarray) ->
     game.unwrapped.restore_state(snapshot)  # type: ignore[attr-defined]
     frames = []
     for action in actions:
-        frame, _, terminated, truncated, _ = game.step(int(action))
+        frame, _, terminated, truncated, _ = game.step(action if np.ndim(action) else int(action))
         frames.append(frame)
         if terminated or truncated:
             break
@@ -110,7 +110,7 @@ def replay(game: gymnasium.Env[Any, Any], snapshot: Any, actions: np.ndarray) ->
 
 
 def _continue(game: gymnasium.Env[Any, Any], player: Behaviour, rng: np.random.Generator, frames: list[np.ndarray],
-              actions: list[int], context: int, horizon: int, snapshot: Any) -> Scenario:
+              actions: list[Any], context: int, horizon: int, snapshot: Any) -> Scenario:
     real, taken, rewards, terminations, overs = [], [], [], [], []
     frame, ended, over = frames[-1], False, False
     for _ in range(horizon):
@@ -124,8 +124,10 @@ def _continue(game: gymnasium.Env[Any, Any], player: Behaviour, rng: np.random.G
         rewards.append(reward)
         terminations.append(ended)
         overs.append(over)
+    past, shape = actions[len(actions) - context + 1:], np.shape(taken[0])
+    dtype = np.float32 if shape else np.int64
     return Scenario(
-        frames=np.stack(frames[-context:]), past_actions=np.array(actions[len(actions) - context + 1:], dtype=np.int64),
-        actions=np.array(taken, dtype=np.int64), real_frames=np.stack(real),
+        frames=np.stack(frames[-context:]), past_actions=np.array(past, dtype).reshape(-1, *shape),
+        actions=np.array(taken, dtype), real_frames=np.stack(real),
         rewards=np.array(rewards, dtype=np.float32), terminated=np.array(terminations), over=np.array(overs),
         snapshot=snapshot)

@@ -98,7 +98,7 @@ def _draw(world: World, scenario: Scenario, seeds: int, shown: list[int]) -> np.
     """Frames uint8 [seeds, K, H, W, 3] after the steps in `shown`."""
     many = [np.repeat(x[None], seeds, 0) for x in (scenario.frames, scenario.past_actions)]
     state = world.start_batch(many[0], many[1], [1000 + seed for seed in range(seeds)])
-    frames = [world.step_batch(state, np.full(seeds, scenario.actions[t]))[0] for t in range(max(shown))]
+    frames = [world.step_batch(state, np.repeat(scenario.actions[t][None], seeds, 0))[0] for t in range(max(shown))]
     return np.stack([frames[h - 1] for h in shown], 1)
 
 
