@@ -67,9 +67,18 @@ def test_the_cache_never_grows_beyond_its_window(vae, frames):
     cache, sizes = None, []
     for t in range(9):
         _, cache = vae.decode(tokens[:, t : t + 1], cache)
-        sizes.append(sum(k.numel() + v.numel() for k, v in cache))
-    assert sizes[1:] == [sizes[1]] * 8 and sizes[0] < sizes[1]
-    assert [k.shape[1] for k, _ in cache] == [2] * 4
+        sizes.append(sum(part.nbytes for past in cache for part in past))
+    assert sizes == [sizes[0]] * 9
+    assert [k.shape[1] for k, _, _ in cache] == [2] * 4 and all(known.tolist() == [2, 2] for *_, known in cache)
+
+
+def test_rollouts_of_different_ages_are_decoded_together(vae, frames):
+    tokens = vae.encode(frames)
+    old, young = vae.decode(tokens[:1, :6])[1], vae.decode(tokens[1:, :1])[1]
+    both = [tuple(torch.cat(pair) for pair in zip(a, b, strict=True)) for a, b in zip(old, young, strict=True)]
+    drawn, _ = vae.decode(torch.stack([tokens[0, 6], tokens[1, 1]])[:, None], both)
+    torch.testing.assert_close(drawn[:1], vae.decode(tokens[:1, :7])[0][:, -1:], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(drawn[1:], vae.decode(tokens[1:, :2])[0][:, -1:], rtol=1e-4, atol=1e-4)
 
 
 def test_untrained_attention_in_time_adds_nothing():

@@ -17,9 +17,9 @@ class VaeConfig:
     """continuous tokens per frame"""
     channels: int = 8
     """numbers per token; each token is a point on a sphere, so one of them is not free"""
-    dim: int = 192
+    dim: int = 160
     """width of patches and tokens inside"""
-    heads: int = 6
+    heads: int = 5
     encoder_layers: int = 4
     decoder_layers: int = 4
     mlp_ratio: int = 4

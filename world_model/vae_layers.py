@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Past = tuple[Tensor, Tensor]
-"""keys and values of the last window - 1 frames, [B, W - 1, N, H, D/H] each, oldest first"""
+Past = tuple[Tensor, Tensor, Tensor]
+"""keys and values of the last window - 1 frames, [B, W - 1, N, H, D/H] each, oldest first, and how many of them there
+were, int64 [B]: what lies before is of no meaning"""
 
 
 class SpatialBlock(nn.Module):
@@ -58,37 +59,41 @@ class TemporalAttention(nn.Module):
             past: of the frames before; None at the beginning.
 
         Returns:
-            [B, T, N, D], and the past of the frames to come.
+            [B, T, N, D], and the past of the frames to come, always of one size.
         """
         q = self.norm_q(self.q(self.before(x)).unflatten(-1, (self.heads, -1)))
         k, v = self.kv(self.before_memory(memory)).unflatten(-1, (2, self.heads, -1)).unbind(-3)
-        k = self.norm_k(k)
-        known = 0 if past is None else past[0].shape[1]
-        if past is not None:
-            k, v = torch.cat([past[0], k], 1), torch.cat([past[1], v], 1)
-        look = self._coarse if self.coarse else self._fine
-        seen = look(q, k, v, known)
-        keep = self.window - 1
-        first = max(0, k.shape[1] - keep)
-        return self.out(seen.flatten(-2)), (k[:, first:], v[:, first:])
+        k, frames = self.norm_k(k), x.shape[1]
+        before = self._nothing(k) if past is None else past
+        k, v = torch.cat([before[0], k], 1), torch.cat([before[1], v], 1)
+        mask = self._mask(frames, before[2]).to(q.dtype)
+        seen = self._coarse(q, k, v, mask) if self.coarse else self._fine(q, k, v, mask)
+        known = (before[2] + frames).clamp(max=self.window - 1)
+        return self.out(seen.flatten(-2)), (k[:, frames:], v[:, frames:], known)
 
-    def _mask(self, frames: int, known: int, device: torch.device) -> Tensor:
-        """What is added to logits of `frames` queries and `known` + `frames` keys: [H, T, K], -inf where unseen."""
-        ago = torch.arange(known, known + frames, device=device)[:, None] - torch.arange(known + frames, device=device)
-        bias = self.ago[:, ago.clamp(0, self.window - 1)]
-        return bias.masked_fill((ago < 0) | (ago >= self.window), -torch.inf)
+    def _nothing(self, k: Tensor) -> Past:
+        """The past of a beginning, for keys like `k`."""
+        empty = k.new_zeros(len(k), self.window - 1, *k.shape[2:])
+        return empty, empty, torch.zeros(len(k), dtype=torch.int64, device=k.device)
 
-    def _fine(self, q: Tensor, k: Tensor, v: Tensor, known: int) -> Tensor:
-        """Q [B, T, N, H, E], k and v [B, K, N, H, E] -> [B, T, N, H, E], every place on its own."""
+    def _mask(self, frames: int, known: Tensor) -> Tensor:
+        """What is added to logits of `frames` queries and the keys of past and present: [B, H, T, K]; -inf: unseen."""
+        slots = self.window - 1
+        place = torch.arange(slots + frames, device=known.device)
+        ago = place[slots:, None] - place
+        bias = self.ago[:, ago.clamp(0, slots)].masked_fill((ago < 0) | (ago > slots), -torch.inf)
+        missing = place < slots - known[:, None]
+        return bias.masked_fill(missing[:, None, None], -torch.inf)
+
+    def _fine(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+        """Every place on its own: q [B, T, N, H, E], k and v [B, K, N, H, E] -> [B, T, N, H, E]."""
         q, k, v = (x.permute(0, 2, 3, 1, 4) for x in (q, k, v))
-        mask = self._mask(q.shape[3], known, q.device).to(q.dtype)
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask).permute(0, 3, 1, 2, 4)
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask[:, None]).permute(0, 3, 1, 2, 4)
 
-    def _coarse(self, q: Tensor, k: Tensor, v: Tensor, known: int) -> Tensor:
-        """Q [B, T, N, H, E], k and v [B, K, M, H, E] -> [B, T, N, H, E]."""
+    def _coarse(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+        """All places together: q [B, T, N, H, E], k and v [B, K, M, H, E] -> [B, T, N, H, E]."""
         frames, tokens, memory = q.shape[1], q.shape[2], k.shape[2]
-        mask = self._mask(frames, known, q.device).to(q.dtype)
-        mask = mask.repeat_interleave(tokens, 1).repeat_interleave(memory, 2)
+        mask = mask.repeat_interleave(tokens, 2).repeat_interleave(memory, 3)
         q, k, v = (x.flatten(1, 2).transpose(1, 2) for x in (q, k, v))
         seen = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         return seen.transpose(1, 2).unflatten(1, (frames, tokens))
