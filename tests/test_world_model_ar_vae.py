@@ -90,7 +90,7 @@ def test_untrained_attention_in_time_adds_nothing():
 
 
 @pytest.mark.parametrize(("wrong", "said"), [({"patch": [7, 8]}, "two even numbers that divide"),
-                                             ({"dim": 100}, "multiple of heads"), ({"channels": 1}, "from 2 to 64"),
+                                             ({"dim": 101}, "multiple of heads"), ({"channels": 1}, "from 2 to 64"),
                                              ({"tokens": 0}, "from 1 to 1024")])  # fmt: skip
 def test_impossible_sizes_are_refused(wrong, said):
     with pytest.raises(ValueError, match=said):
