@@ -65,7 +65,10 @@ class LearnedWorld:
         opened = load_world(folder, device, dtype).with_sampler(passes)
         self.observations = Observations(opened.observation_shape, **observations)
         self.world, self.max_episode_steps, self.render_mode = opened, max_episode_steps, render_mode
-        self._equip(EngineConfig.of(engine), queue)
+        config = EngineConfig.of(engine)
+        if config.lookahead == "branch" and opened.actions.continuous:
+            raise ValueError("lookahead=branch draws every action, and this world's are vectors: use repeat or policy")
+        self._equip(config, queue)
         self.metadata = {**self.metadata, "render_fps": round(opened.fps)}
         self.place = folder.name if folder.parent == WORLDS else str(folder.resolve())
         """what finds this world again: a shipped one's name, or its folder"""

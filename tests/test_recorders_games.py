@@ -109,8 +109,12 @@ def test_an_action_is_held_for_several_steps_of_the_game():
 def test_a_card_may_not_have_a_package_imported():
     card = game_card(make_game(game_for("CartPole-v1")))
     assert game_from_card({**card, "id": "gymnasium:CartPole-v1"}).id == "gymnasium:CartPole-v1"
-    with pytest.raises(MissingGame, match="would import antigravity: import it first"):
-        game_from_card({**card, "id": "antigravity:CartPole-v1"})
+    strange = {**card, "id": "antigravity:CartPole-v1"}
+    with pytest.raises(MissingGame, match="would import antigravity, and a card alone may not: import it first"):
+        game_from_card(strange)
+    with pytest.raises(MissingGame, match="would import antigravity"):
+        game_from_card(strange, trusted="CartPole-v1")
+    assert game_from_card(strange, trusted=strange["id"]).id == strange["id"]
 
 
 def test_numbers_of_vectors_have_names_where_they_are_known():

@@ -110,6 +110,26 @@ def test_guessing_changes_nothing(folder: Path) -> None:
     guessing.close()
 
 
+def test_not_every_vector_can_be_drawn_ahead(folder: Path) -> None:
+    with pytest.raises(ValueError, match="this world's are vectors: use repeat or policy"):
+        gymnasium.make(foreframe.ANY_WORLD, world=str(folder), engine={"lookahead": "branch"})
+
+
+def test_the_served_network_is_the_plain_one(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = load_world(folder, dtype="fp32")
+    start = world.contexts.frames[:2], world.contexts.actions[:2], [0, 1]
+    served, plain = world.start_batch(*start), world.start_batch(*start)
+    assert world.serve(served.cache, served.cache.told) is not None
+    rng = np.random.default_rng(0)
+    actions = rng.uniform(SPACE.low, SPACE.high, (5, 2, 2)).astype(np.float32)
+    ours = [world.step_batch(served, action)[0].astype(int) for action in actions]
+    monkeypatch.setattr(world, "serve", lambda cache, known: None)
+    theirs = [world.step_batch(plain, action)[0].astype(int) for action in actions]
+    assert np.abs(np.array(ours) - np.array(theirs)).max() <= 1
+    for a, b in zip(served.cache.rings, plain.cache.rings, strict=True):
+        torch.testing.assert_close(a.k, b.k, rtol=1e-3, atol=1e-3)
+
+
 def test_a_vector_of_them_is_each_of_them(folder: Path) -> None:
     envs = gymnasium.make_vec(foreframe.ANY_WORLD, num_envs=3, world=str(folder), dtype="fp32")
     single = gymnasium.make(foreframe.ANY_WORLD, world=str(folder), dtype="fp32", disable_env_checker=True)
@@ -137,6 +157,15 @@ def test_what_is_no_action_is_refused(folder: Path, action: object, said: str) -
     with pytest.raises((ValueError, TypeError)):
         envs.step([action, action])
     envs.close()
+
+
+@pytest.mark.parametrize("free", [0.0, 1.0])
+def test_a_past_of_its_own_is_learned_from(data: Path, tmp_path: Path, free: float) -> None:
+    trainer = TrainerConfig(steps=3, batch=2, frames=5, moments=2, own_after=0, own_share=1, free_share=free, workers=0,
+                            precision="fp32", action_dropout=0.2, action_cut=0.2, astray=9.0)  # fmt: skip
+    model = WorldModelConfig(height=8, width=12, patch=[4, 4], dim=16, layers=2, heads=2, window=3, temporal_every=2,
+                             channels=4, canvas=2)  # fmt: skip
+    train(TrainConfig(data=str(data), out=str(tmp_path), contexts=2, device="cpu", trainer=trainer, model=model))
 
 
 def test_unknown_actions_say_one_thing_and_known_ones_another() -> None:

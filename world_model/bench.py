@@ -33,7 +33,7 @@ class Bench:
     def __init__(self, world: World, config: EvaluateConfig) -> None:
         self.config = config
         self.env, self.meanings, self.kind = str(world.card["game"]["id"]), world.action_meanings, world.actions
-        self.game: gymnasium.Env[Any, Any] = make_game(game_from_card(world.card["game"]))
+        self.game: gymnasium.Env[Any, Any] = make_game(game_from_card(world.card["game"], config.env))
         self.reader = reader_for(self.env, world.observation_shape)
         self.scenarios = collect_scenarios(
             self.game, self.env, self.meanings, count=config.amount("starts"),

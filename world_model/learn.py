@@ -83,8 +83,8 @@ def learn(config: LearnConfig) -> Path:
     _say("world_model.train", chosen)
     world = train(_config(TrainConfig(data=data, out=str(out)), chosen))
     if config.evaluate and config.env:
-        _say("world_model.evaluate", {"world": str(world), "quick": True})
-        quick = EvaluateConfig(world=str(world), quick=True, horizon=min(16, chosen["trainer.frames"]))
+        _say("world_model.evaluate", {"world": str(world), "env": config.env, "quick": True})
+        quick = EvaluateConfig(world=str(world), env=config.env, quick=True, horizon=min(16, chosen["trainer.frames"]))
         print(target_table(evaluate(quick)["targets"]))
         print(f"report: {report_file(quick, '.html')}")
     return world

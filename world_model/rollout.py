@@ -291,7 +291,7 @@ class World:
             tokens = served.think(x, [0.0] * x.shape[1], fresh)
         else:
             tokens = self.model.think_cached(x.to(self.dtype), cache.recent.to(self.dtype), torch.zeros(
-                actions.shape, dtype=torch.float32, device=self.device), known, cache.rings, fresh)
+                actions.shape[:2], dtype=torch.float32, device=self.device), known, cache.rings, fresh)
         cache.append(fresh, x, actions, shown)
         state.frames = [n + x.shape[1] for n in state.frames]
         return tokens
