@@ -88,6 +88,7 @@ def test_play_is_recorded_and_replays_bit_for_bit(env, driven, tmp_path):
     game = played(env, *held, tape=tape)
     done = [moment.action for moment in game.timeline.branches[0].moments]
     assert done[:4] == [(0, 0, 0), (-1, 1, 0), (0.3, 0, 0), (0, 0, 0.8)][: len(done)] and len(done) >= 3
+    tape.close()  # what was ended is written in the background
     recording = open_recording(tmp_path / "drive")
     clip = recording.read(0)
     assert clip.actions.dtype == np.float32 and np.allclose(clip.actions, done)
