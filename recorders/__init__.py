@@ -8,6 +8,7 @@ from .command import Command, command, settings
 from .env_card import env_card, make_recorded_env
 from .episode import Episode
 from .games import GameConfig, MissingGame, action_meanings, game_card, game_for, game_from_card, make_game
+from .latents import latents
 from .layout import BusyError, RecordingError
 from .pong_player import PongPlayer
 from .preprocess import FrameConfig, PreprocessFrames
@@ -57,6 +58,7 @@ __all__ = [
     "game_card",
     "game_for",
     "game_from_card",
+    "latents",
     "make_game",
     "make_recorded_env",
     "open_recording",

@@ -35,9 +35,9 @@ class TrainingCache:
     """
 
     def __init__(self, recording: Recording, folder: str | Path) -> None:
-        self.folder, self._recording = Path(folder), recording
+        self.folder, self.recording = Path(folder), recording
         self._manifest = _read_manifest(self.folder)
-        if self._manifest["of"] != _identity(recording):
+        if self._manifest["of"] != identity(recording):
             raise RecordingError(f"{folder} was built from another recording, or this one has grown: build it again")
         self._shape = len(recording), *recording.frame_shape
         self.mapped  # noqa: B018
@@ -68,7 +68,7 @@ class TrainingCache:
                 _reserve(building / _FRAMES)
                 recording.load_frames(progress, frames)
                 frames.flush()
-                manifest = {"of": _identity(recording), "crc32": _checksums(frames)}
+                manifest = {"of": identity(recording), "crc32": _checksums(frames)}
                 (building / _MANIFEST).write_text(json.dumps(manifest))
                 (target / _MANIFEST).unlink(missing_ok=True)
                 os.rename(building / _FRAMES, target / _FRAMES)
@@ -80,21 +80,21 @@ class TrainingCache:
     @property
     def path(self) -> str:
         """The recording's path."""
-        return self._recording.path
+        return self.recording.path
 
     @property
     def episodes(self) -> list[Episode]:
         """The recording's episodes."""
-        return self._recording.episodes
+        return self.recording.episodes
 
     @property
     def fields(self) -> dict[str, Field]:
         """The recording's arrays."""
-        return self._recording.fields
+        return self.recording.fields
 
     def extra(self, name: str) -> np.ndarray:
         """All rows of one of the recording's other fields."""
-        return self._recording.extra(name)
+        return self.recording.extra(name)
 
     def frames(self, start: int, stop: int) -> np.ndarray:
         """Frames of rows start to stop, uint8 [stop - start, H, W, 3].
@@ -144,7 +144,7 @@ def _reserve(path: Path) -> None:
         os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
 
 
-def _identity(recording: Recording) -> list[Any]:
+def identity(recording: Recording) -> list[Any]:
     """What tells a recording, as it is now, from any other."""
     ends = [[episode.id, episode.start, episode.stop, round(episode.return_, 6)] for episode in recording.episodes]
     return [len(recording), list(recording.frame_shape), zlib.crc32(json.dumps(ends).encode())]

@@ -2,7 +2,7 @@
 
 from . import allocator
 from .actions import Actions
-from .checkpoint import WorldError, load_world, read_card, save_world, write_card
+from .checkpoint import load_world, read_card, save_world, write_card
 from .contexts import Contexts
 from .engine import Engine, EngineStats
 from .engine_config import EngineConfig
@@ -13,6 +13,7 @@ from .plan_config import PlanConfig, PlanWarning
 from .rollout import Drawn, World
 from .sampler import SamplerConfig
 from .state import Episode, StateError, WorldState
+from .world_error import WorldError
 
 __all__ = [
     "Actions",

@@ -8,6 +8,8 @@ Its posterior has a fixed width and no Kullback-Leibler term, as in the released
 is 0: tokens are disturbed by `jitter` in training, which makes neighbours on the sphere mean the same.
 """
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -120,6 +122,12 @@ class StreamDecoder(nn.Module):
             kept.append(past)
             x = block((x + looked).flatten(0, 1)).unflatten(0, (batch, frames))
         return self._picture(x[:, :, : self.patches].flatten(0, 1)).unflatten(0, (batch, frames)), kept
+
+    def beginning(self, batch: int) -> Cache:
+        """The cache of B rollouts before their first frame."""
+        layers = [(layer, places) for pair in zip(self.fine, self.coarse, strict=True)
+                  for layer, places in zip(pair, (self.patches, len(self.place)), strict=True)]
+        return [cast(TemporalAttention, layer).beginning(batch, places) for layer, places in layers]
 
     def _picture(self, x: Tensor) -> Tensor:
         """Patches [F, P, D] -> [F, H, W, 3]."""

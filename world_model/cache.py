@@ -13,6 +13,7 @@ from torch import Tensor
 
 from kernels import RingCache
 
+from .codec import Decoding, PictureCodec
 from .model_config import WorldModelConfig
 
 _sharing = threading.RLock()
@@ -30,28 +31,32 @@ if hasattr(os, "register_at_fork"):  # a forked child must not wait for a thread
 class FrameCache:
     """The committed past of B rollouts. Forks share memory until one of them is written to."""
 
-    def __init__(self, config: WorldModelConfig, like: Tensor, batch: int = 1, pictures: int = 1):
+    def __init__(self, config: WorldModelConfig, like: Tensor, batch: int = 1, pictures: int = 1,
+                 codec: PictureCodec | None = None):
         """Allocate an empty one.
 
         Args:
             like: its dtype and device are those of keys and values.
             batch: rollouts B.
             pictures: last pictures kept as they were shown, at least 1.
+            codec: the world's; frames are shown as they are when None.
         """
         capacity = config.sinks + max(config.window - 1, 0)
-        shape = (config.height, config.width, 3)
         self.rings = [
             RingCache(batch, capacity, config.tokens, config.heads, config.dim // config.heads, sinks=config.sinks,
                       dtype=like.dtype, device=like.device)
             for window in config.windows if window > 1
         ]
-        self.recent = torch.zeros(batch, config.history, *shape, dtype=torch.float32, device=like.device)
+        self.recent = torch.zeros(batch, config.history, *config.frame_shape, dtype=torch.float32, device=like.device)
         """[B, history, H, W, 3] the last committed frames in model units, oldest first; zeros before the start"""
         self.actions = config.actions.unknown(batch, max(config.action_memory, 1), device=like.device)
         """[B, M, ...] actions that led to the last committed frames, M >= 1; unknown before the start"""
         self.memory = config.action_memory
-        self.pictures = torch.zeros(batch, pictures, *shape, dtype=torch.uint8, device=like.device)
+        codec = codec or PictureCodec(config.frame_shape)
+        self.pictures = torch.zeros(batch, pictures, *codec.shape, dtype=torch.uint8, device=like.device)
         """uint8 [B, K, H, W, 3] the last pictures, newest last"""
+        self.decoding = codec.begin(batch)
+        """what the codec remembers: replaced by whoever draws, never written to"""
         self._holders = weakref.WeakSet([self])
 
     @property
@@ -62,7 +67,7 @@ class FrameCache:
     @property
     def nbytes(self) -> int:
         """Memory held, in bytes; it never changes. Forks that share it count it each."""
-        return sum(ring.nbytes for ring in self.rings) + sum(x.nbytes for x in self._tensors())
+        return sum(ring.nbytes for ring in self.rings) + sum(x.nbytes for x in (*self._tensors(), *self.decoding))
 
     @property
     def told(self) -> Tensor:
@@ -91,7 +96,7 @@ class FrameCache:
 
     def fork(self) -> "FrameCache":
         """A copy that shares this one's memory until either is written to."""
-        other = self._like(self.rings, self._tensors())
+        other = self._like(self.rings, self._tensors(), self.decoding)
         with _sharing:
             other._holders = self._holders
             other._holders.add(other)
@@ -125,7 +130,8 @@ class FrameCache:
     @torch.inference_mode()
     def take(self, rows: list[int]) -> "FrameCache":
         """An independent copy of some rollouts."""
-        return self._like([ring.take(rows) for ring in self.rings], [x[rows] for x in self._tensors()])
+        return self._like([ring.take(rows) for ring in self.rings], [x[rows] for x in self._tensors()],
+                          tuple(x[rows] for x in self.decoding))
 
     @torch.inference_mode()
     def put(self, rows: list[int], other: "FrameCache") -> None:
@@ -135,6 +141,7 @@ class FrameCache:
             ring.put(rows, its)
         for memory, x in zip(self._tensors(), other._tensors(), strict=True):
             memory[rows] = x
+        self.decoding = tuple(_replaced(mine, rows, x) for mine, x in zip(self.decoding, other.decoding, strict=True))
 
     def replace_pictures(self, pictures: Tensor) -> None:
         """Keep these last pictures from now on, uint8 [B, K, H, W, 3], K >= 1."""
@@ -144,9 +151,17 @@ class FrameCache:
     def _tensors(self) -> tuple[Tensor, Tensor, Tensor]:
         return self.recent, self.actions, self.pictures
 
-    def _like(self, rings: list[RingCache], tensors: "tuple[Tensor, ...] | list[Tensor]") -> "FrameCache":
+    def _like(self, rings: list[RingCache], tensors: "tuple[Tensor, ...] | list[Tensor]",
+              decoding: Decoding) -> "FrameCache":
         other = object.__new__(FrameCache)
-        other.rings, other.memory = rings, self.memory
+        other.rings, other.memory, other.decoding = rings, self.memory, decoding
         other.recent, other.actions, other.pictures = tensors
         other._holders = weakref.WeakSet([other])
         return other
+
+
+def _replaced(x: Tensor, rows: list[int], new: Tensor) -> Tensor:
+    """A copy of x [B, ...] with other rows."""
+    x = x.clone()
+    x[rows] = new
+    return x

@@ -24,11 +24,12 @@ from torch import Tensor, nn
 from recorders import Command, Episode, Recording, RecordingError, command, open_recording, settings
 
 from . import allocator
-from .checkpoint import WorldError, load_world, save_world
+from .checkpoint import load_world, save_world
 from .horizons import roll_out
 from .model import WorldModel
 from .rollout import World
 from .scenarios import Scenario
+from .world_error import WorldError
 
 
 @dataclass(kw_only=True)

@@ -12,6 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
+from .codec import VaeCodec
 from .conditioning import ActionVector
 from .contexts import Contexts
 from .model import WorldModel
@@ -19,6 +20,8 @@ from .model_config import WorldModelConfig
 from .precision import choose_dtype
 from .rollout import World
 from .sampler import SamplerConfig
+from .vae_file import copy_vae, load_vae
+from .world_error import WorldError
 
 FORMAT = "foreframe-world"
 VERSION = 3  # 2: pixels drawn by convolutions; 3: which read the noisy frame undamped
@@ -26,17 +29,14 @@ WEIGHTS, CARD, CONTEXTS = "world.safetensors", "world.json", "contexts.zarr"
 MAX_PARAMETERS = 2_000_000_000
 
 
-class WorldError(RuntimeError):
-    """A world that cannot be loaded: what was expected, what was found, what to do."""
-
-
 def save_world(folder: str | Path, model: WorldModel, sampler: SamplerConfig, card: dict[str, Any],
-               contexts: Contexts) -> None:
+               contexts: Contexts, vae: str | Path = "") -> None:
     """Write a world folder with bfloat16 weights.
 
     Args:
         folder: created if missing; an existing world there is replaced.
         card: name, fps, actions {meanings, keys}, game, metrics, licence and whatever else describes the world.
+        vae: folder of the AR-VAE whose tokens the world draws; its files are copied.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -45,6 +45,8 @@ def save_world(folder: str | Path, model: WorldModel, sampler: SamplerConfig, ca
     (folder / (WEIGHTS + ".part")).write_bytes(save(tensors))  # `save_file` lets nobody else read it
     os.replace(folder / (WEIGHTS + ".part"), folder / WEIGHTS)
     contexts.save(folder / CONTEXTS)
+    if vae:
+        card = card | {"vae_sha256": copy_vae(vae, folder)}
     write_card(folder, card | {"format": FORMAT, "version": VERSION, "model": asdict(model.config),
                                "sampler": asdict(sampler), "weights_sha256": _sha256(folder / WEIGHTS)})
 
@@ -110,12 +112,22 @@ def _load(folder: Path, device: str, dtype: str, stamp: int, card_stamp: int) ->
         contexts = Contexts.load(folder / CONTEXTS)
     except Exception as error:  # zarr raises many kinds
         raise WorldError(f"cannot read {folder / CONTEXTS}: {error}; fetch the world again") from error
+    parts = [card["model"], card["sampler"], *([card["vae_sha256"]] if model_config.latents else [])]
     world = World(model.eval().requires_grad_(False), sampler, card, contexts, hashlib.sha256(
-        (digest + json.dumps([card["model"], card["sampler"]], sort_keys=True)).encode()).hexdigest())
+        (digest + json.dumps(parts, sort_keys=True)).encode()).hexdigest(),
+        _codec(folder, card, device, dtype) if model_config.latents else None)
     if contexts.frames.shape[2:] != world.observation_shape:
         raise WorldError(f"{folder / CONTEXTS} holds {list(contexts.frames.shape[2:])} pictures, "
                          f"the model draws {list(world.observation_shape)}")
     return world
+
+
+def _codec(folder: Path, card: dict[str, Any], device: str, dtype: str) -> VaeCodec:
+    """Of a world that draws an AR-VAE's tokens."""
+    vae, its = load_vae(folder, device, dtype)
+    if its["weights_sha256"] != card["vae_sha256"]:
+        raise WorldError(f"the AR-VAE in {folder} is not the one {CARD} was written for; fetch the world again")
+    return VaeCodec(vae)
 
 
 def _configs(folder: Path, card: dict[str, Any]) -> tuple[WorldModelConfig, SamplerConfig]:
@@ -124,6 +136,8 @@ def _configs(folder: Path, card: dict[str, Any]) -> tuple[WorldModelConfig, Samp
             unknown = set(card[key]) - {f.name for f in fields(kind)}
             if unknown:
                 raise ValueError(f"unknown {key} settings {sorted(unknown)}")
+        if card["model"].get("latents"):
+            str(card["vae_sha256"])
         return WorldModelConfig(**card["model"]), SamplerConfig(**card["sampler"])
     except (KeyError, TypeError, ValueError) as error:
         raise WorldError(f"{folder / CARD} has impossible sizes or settings: {error}") from error

@@ -19,7 +19,7 @@ class Clips:
     """A batch of clips of T+1 frames."""
 
     frames: Tensor
-    """uint8 [B, T+1, H, W, 3]"""
+    """uint8 [B, T+1, H, W, 3], or [B, T+1, N, 1, C] where an AR-VAE's tokens are learned"""
     actions: Tensor
     """[B, T+1, ...]: `actions[:, i]` leads to frame i; unknown, `Actions.null`, where nothing led to it"""
     rewards: Tensor
@@ -66,6 +66,7 @@ class ClipSource:
         hard_share: share of clips that end near a frame which was drawn badly.
         seed: decides the places.
         progress: whether a bar shows the loading.
+        codes: what a network that draws an AR-VAE's tokens learns instead of frames, uint8 [rows, N, 1, C].
 
     Raises:
         ValueError: if there is no episode.
@@ -73,11 +74,12 @@ class ClipSource:
 
     def __init__(self, recording: Recording | TrainingCache, episodes: list[Episode], reward_values: list[float],
                  actions: Actions, event_share: float = 0.2, hard_share: float = 0.0, seed: int = 0,
-                 progress: bool = True):
+                 progress: bool = True, codes: np.ndarray | None = None):
         if not episodes:
             raise ValueError(f"no episode of {recording.path} is left to train on: record more, or lower heldout")
         self._cache = recording if isinstance(recording, TrainingCache) else None
         self._loaded = None if isinstance(recording, TrainingCache) else recording.load_frames(progress=progress)
+        self.codes = codes
         self.seed, self.event_share, self.hard_share = seed, event_share, hard_share
         self.kind = actions
         first = np.array([e.start for e in recording.episodes])
@@ -94,7 +96,7 @@ class ClipSource:
         for start, stop in zip(self.starts, self.stops, strict=True):
             inside[start:stop] = True
         self.mean, self.spread = self._picture_statistics(np.flatnonzero(inside)[::7])
-        """of every pixel, float32 [H, W, 3] in [0, 1]"""
+        """of every number of what is learned, float32 [H, W, 3] or [N, 1, C], in [0, 1]"""
         self.events = find_events(rewards, self.terminated > 0, lives_lost(recording), inside)
         self.difficulty = Difficulty(len(rewards))
         """of frames drawn with all that a clip shows of their past"""
@@ -108,6 +110,11 @@ class ClipSource:
             return self._cache.mapped
         assert self._loaded is not None
         return self._loaded
+
+    @property
+    def learned(self) -> np.ndarray:
+        """What clips are cut from: `codes`, or `frames` where there are none."""
+        return self.frames if self.codes is None else self.codes
 
     def batch(self, step: int, size: int, frames: int) -> Clips:
         """The clips of `places`, cut."""
@@ -145,7 +152,7 @@ class ClipSource:
         rows = np.minimum(wanted, places[:, 1:] - 1)
         behind = wanted > rows
         return Clips(
-            frames=torch.from_numpy(np.asarray(self.frames[rows])),
+            frames=torch.from_numpy(np.asarray(self.learned[rows])),
             actions=torch.from_numpy(self._between(rows, behind)),
             rewards=torch.from_numpy(np.where(behind, self.no_reward, self.reward_index[rows])),
             terminated=torch.from_numpy(np.where(behind, 0, self.terminated[rows]).astype(np.float32)),
@@ -159,11 +166,11 @@ class ClipSource:
         return actions
 
     def _picture_statistics(self, sample: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of every pixel over the given rows, float32 [H, W, 3] in [0, 1]."""
-        total = np.zeros(self.frames.shape[1:], np.float64)
+        """Mean and standard deviation of every number over the given rows, in [0, 1]."""
+        total = np.zeros(self.learned.shape[1:], np.float64)
         square = np.zeros_like(total)
         for rows in np.array_split(sample, max(1, len(sample) // 512)):
-            x = self.frames[rows].astype(np.float32) / 255
+            x = self.learned[rows].astype(np.float32) / 255
             total += x.sum(0)
             square += (x * x).sum(0)
         mean = total / len(sample)

@@ -34,6 +34,22 @@ class Convolution(nn.Module):
         return F.conv2d(x, kernel, self.bias, padding=self.dilation, dilation=self.dilation)
 
 
+class TokenDecoder(nn.Module):
+    """The frame before, or the noisy one the less noise there is, plus a correction: tokens of an AR-VAE."""
+
+    def __init__(self, dim: int, channels: int):
+        super().__init__()
+        self.draw = nn.Linear(dim, channels)
+        for weight in self.draw.parameters():
+            nn.init.zeros_(weight)
+
+    def forward(self, tokens: Tensor, seen: list[Tensor], mean: Tensor, condition: Tensor, levels: Tensor) -> Tensor:
+        """See `PixelDecoder.forward`; frames are [B, T, N, 1, C]."""
+        noise = levels.to(tokens.dtype)[..., None, None, None]
+        before = seen[1] if len(seen) > 1 else torch.zeros_like(seen[0])
+        return self.draw(tokens)[..., None, :] + torch.lerp(seen[0].to(noise), before.to(noise), noise)
+
+
 class PixelDecoder(nn.Module):
     """The frame before plus a correction from tokens, the noisy frame, the frames before and the mean picture."""
 

@@ -17,7 +17,7 @@ from omegaconf import MISSING, DictConfig
 from recorders import Command, RecordingError, command, open_recording, settings
 
 from . import allocator
-from .checkpoint import WorldError, load_world, save_world
+from .checkpoint import load_world, save_world
 from .clips import ClipSource
 from .distillation import Distillation, DistillationConfig
 from .heldout import Split, note_split, split_for
@@ -29,6 +29,7 @@ from .train import actions_of, open_cache
 from .train_state import Origin, TrainStateError, run_folder
 from .trainer import Trainer
 from .trainer_config import TrainerConfig
+from .world_error import WorldError
 
 
 def _gently() -> TrainerConfig:

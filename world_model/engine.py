@@ -61,7 +61,8 @@ class Engine:
         self._guesser = Guesser(world, self.config.lookahead, policy)
         self._stats = EngineStats()
         plain = self.config.plan == "autoregressive" and self.config.lookahead == "off"
-        graphs = self.config.graphs and plain and world.device.type == "cuda"
+        pixels = not world.model.config.latents  # what an AR-VAE remembers is made anew in every step
+        graphs = self.config.graphs and plain and pixels and world.device.type == "cuda"
         self._capture: type[StaticStep] | None = StepGraph if graphs else None
         self._static: StaticStep | None = None
         if self.config.lookahead != "off":

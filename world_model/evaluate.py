@@ -20,13 +20,14 @@ from recorders import MissingGame, command, settings
 from . import allocator
 from .bench import Bench
 from .chart import chart
-from .checkpoint import WorldError, load_world, write_card
+from .checkpoint import load_world, write_card
 from .evaluate_config import EvaluateConfig
 from .measurements import Measurements
 from .report_page import page
 from .report_parts import ReportParts, to_json, write
 from .rollout import World
 from .targets import target_rows, target_table
+from .world_error import WorldError
 
 REPORT, PICTURE, PAGE = ".json", ".png", ".html"
 """endings of the three files"""

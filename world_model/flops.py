@@ -17,9 +17,11 @@ def frame_flops(config: WorldModelConfig, context: int | None = None, draw: bool
         draw: whether the frame is drawn; a commit and a teacher's context are not.
     """
     tokens, dim = config.tokens, config.dim
-    patch = config.patch[0] * config.patch[1] * 3
+    rows, cols, channels = 1, 1, config.frame_shape[2]
+    if not config.latents:
+        rows, cols = config.patch
+    patch, sums = rows * cols * channels, channels * (rows + cols)
     block = 2 * dim * dim * (4 + 2 * config.mlp_ratio)
-    sums = 3 * (config.patch[0] + config.patch[1])
     reading = 2 * (patch + sums) * (1 + config.history) * dim
     attention = sum(4 * dim * tokens * (1 if w == 1 else min(w, context or w)) for w in config.windows)
     modulation = 2 * (dim // 2) * (config.layers * 6 * dim + 2 * dim)
@@ -28,7 +30,9 @@ def frame_flops(config: WorldModelConfig, context: int | None = None, draw: bool
 
 
 def drawing_flops(config: WorldModelConfig) -> float:
-    """FLOP of the decoder for one frame."""
+    """FLOP of the decoder for one frame; an AR-VAE's are not among them."""
+    if config.latents:
+        return float(2 * config.tokens * config.dim * config.latents[1])
     width, steps = config.channels, len(DILATIONS)
     cells = config.height * config.width // 4
     inputs = 12 * (2 + config.history) + config.canvas

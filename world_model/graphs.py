@@ -34,7 +34,7 @@ class StaticStep:
         state.cache.own()
         self.world, self.state, self.cache = world, state, state.cache
         pinned = world.device.type == "cuda"
-        shape = (len(state), *world.observation_shape)
+        shape = (len(state), *world.model.config.frame_shape)
         # written by the host, then copied
         self.fresh_noise = torch.empty(shape, dtype=torch.float32, device="cpu", pin_memory=pinned)
         self.noise = torch.empty(shape, dtype=torch.float32, device=world.device)
@@ -54,7 +54,7 @@ class StaticStep:
 
     def load(self, actions: Tensor) -> None:
         """Put the next frame's noise and actions, int64 [B], where the step reads them."""
-        self.fresh_noise.copy_(batch_noise(self.state.seeds, self.state.frames, self.world.observation_shape))
+        self.fresh_noise.copy_(batch_noise(self.state.seeds, self.state.frames, self.world.model.config.frame_shape))
         self.noise.copy_(self.fresh_noise, non_blocking=True)
         self.actions.copy_(actions[:, None], non_blocking=True)
 

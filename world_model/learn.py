@@ -18,13 +18,13 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 
 from recorders import Command, MissingGame, Recording, RecordingError, command, open_recording, settings
 
-from .checkpoint import WorldError
 from .evaluate import evaluate, report_file
 from .evaluate_config import EvaluateConfig
 from .presets import PRESETS
 from .targets import target_table
 from .train import TrainConfig, train
 from .train_state import TrainStateError
+from .world_error import WorldError
 
 FRAMES = 66
 """frames of all clips of a training step together"""

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from kernels import RingCache, adaln_modulate, frame_attention, frame_attention_tf, window_attention
 
 from .blocks import Attend, Block
+from .codec import TokenScaler
 from .conditioning import Conditioning
-from .decoder import PixelDecoder
+from .decoder import PixelDecoder, TokenDecoder
 from .heads import OutcomeHead
 from .model_config import WorldModelConfig
 from .patches import FrameScaler, PatchTokenizer
@@ -28,16 +29,23 @@ class WorldModel(nn.Module):
     def __init__(self, config: WorldModelConfig):
         super().__init__()
         self.config = config
-        self.scaler = FrameScaler(config.height, config.width, config.pixel_scale)
-        self.tokenizer = PatchTokenizer(config.height, config.width, config.patch, config.dim, config.history)
+        height, width, channels = config.frame_shape
+        scaler = TokenScaler if config.latents else FrameScaler
+        self.scaler = scaler(height, width, config.pixel_scale, channels)
+        patch = [1, 1] if config.latents else config.patch
+        self.tokenizer = PatchTokenizer(height, width, patch, config.dim, config.history, channels)
         condition_dim = config.dim // 2
         self.actions = config.actions
         self.conditioning = Conditioning(self.actions, condition_dim, config.action_memory)
         self.blocks = nn.ModuleList(
             Block(config.dim, config.heads, config.mlp_ratio, condition_dim) for _ in range(config.layers))
         self.final = nn.Linear(condition_dim, 2 * config.dim)
-        self.decoder = PixelDecoder(config.grid, config.patch, config.dim, config.history, config.canvas,
-                                    config.channels, condition_dim, config.kinds)
+        self.decoder: TokenDecoder | PixelDecoder
+        if config.latents:
+            self.decoder = TokenDecoder(config.dim, channels)
+        else:
+            self.decoder = PixelDecoder(config.grid, config.patch, config.dim, config.history, config.canvas,
+                                        config.channels, condition_dim, config.kinds)
         self.outcome = OutcomeHead(config.dim, config.reward_values)
         self.rotation = Rotation(config)
         nn.init.zeros_(self.final.weight)

@@ -18,6 +18,9 @@ class WorldModelConfig:
     """picture columns, pixels"""
     patch: list[int] = field(default_factory=lambda: [26, 16])
     """rows and columns of a patch, pixels; even numbers that divide height and width"""
+    latents: list[int] = field(default_factory=list)
+    """tokens per frame, and numbers per token, of the AR-VAE that makes the pictures; empty: patches of pixels are
+    tokens, and the network draws pixels itself. With an AR-VAE patch, channels, canvas and kinds mean nothing"""
     history: int = 2
     """earlier frames that a token and the decoder read directly"""
     channels: int = 48
@@ -51,7 +54,7 @@ class WorldModelConfig:
     """spread, in [0, 1] pixel units, that becomes 1 in model units"""
 
     def __post_init__(self) -> None:
-        self.patch = list(self.patch)
+        self.patch, self.latents = list(self.patch), list(self.latents)
         self.reward_values = [float(r) for r in self.reward_values]
         bounds = {"height": 2048, "width": 2048, "num_actions": 4096, "dim": 8192, "layers": 128, "heads": 128,
                   "mlp_ratio": 16, "window": 4096, "temporal_every": 128,
@@ -68,6 +71,9 @@ class WorldModelConfig:
                 or self.height % self.patch[0] or self.width % self.patch[1]):
             raise ValueError(f"patch must be two even numbers that divide the picture {self.height}x{self.width}, "
                              f"got {self.patch}")
+        if self.latents and (len(self.latents) != 2 or min(self.latents) < 1 or max(self.latents) > 1024):
+            raise ValueError(f"latents must be empty or two integers from 1 to 1024, tokens per frame and numbers per "
+                             f"token, got {self.latents}")
         if self.dim % self.heads or (self.dim // self.heads) % 8:
             raise ValueError(f"dim must be heads times a multiple of 8, got dim {self.dim}, heads {self.heads}")
         self.action_low, self.action_high = ([float(x) for x in bound] for bound in (self.action_low, self.action_high))
@@ -103,8 +109,15 @@ class WorldModelConfig:
         return self.grid[0] * self.grid[1]
 
     @property
+    def frame_shape(self) -> tuple[int, int, int]:
+        """Of a frame as the network knows it: (H, W, 3) pixels, or (N, 1, C) for an AR-VAE's tokens."""
+        return (self.latents[0], 1, self.latents[1]) if self.latents else (self.height, self.width, 3)
+
+    @property
     def grid(self) -> tuple[int, int]:
-        """Rows and columns of patches."""
+        """Rows and columns of tokens; those of an AR-VAE stand in one column."""
+        if self.latents:
+            return self.latents[0], 1
         return self.height // self.patch[0], self.width // self.patch[1]
 
     @property

@@ -36,6 +36,9 @@ class Objective(nn.Module):
         self.levels = LevelSampler(config.levels, served)
         self.answers_any_past = False
         """whether targets follow the past that is shown, so that none is too far astray to learn from"""
+        if model.config.latents and (config.ghost_share or config.moments or config.errors.size or served.still):
+            raise ValueError("tokens of an AR-VAE have no ghosts, no moments, no error bank and nothing still: pass "
+                             "trainer.ghost_share=0 trainer.moments=0 trainer.errors.size=0 sampler.still=0")
         size = model.config.height, model.config.width
         self.bank = ErrorBank(config.errors, *size).to(self.device) if config.errors.size else None
         self.register_buffer("places", rarity_weight(source.spread.to(self.device), config.loss), persistent=False)
@@ -217,7 +220,12 @@ class Objective(nn.Module):
         return torch.lerp(torch.where(undecided, expected.to(x.dtype), frames), noise, times[..., None, None, None])
 
     def _weight(self, x: Tensor, past: Tensor) -> Tensor:
-        """Of every pixel of frames 1..T: more where it differs from frame t-1, the real one or the one shown."""
+        """Of every pixel of frames 1..T: more where it differs from frame t-1, the real one or the one shown.
+
+        All numbers of an AR-VAE's tokens weigh alike.
+        """
+        if self.model.config.latents:
+            return torch.ones_like(x[:, 1:, ..., :1])
         decode = self.model.scaler.decode
         frames = decode(x)
         moved = motion_weight(frames[:, 1:], frames[:, :-1], self.config.loss)

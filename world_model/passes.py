@@ -74,7 +74,7 @@ class Passes:
 def with_noise(world: "World", state: WorldState, x: Tensor | None, frames: int) -> Tensor:
     """Frames in flight x [B, F, H, W, 3], then noise of the frames after them up to so many: [B, frames, H, W, 3]."""
     begun = 0 if x is None else x.shape[1]
-    fresh = [batch_noise(state.seeds, [n + i for n in state.frames], world.observation_shape).to(world.device)
+    fresh = [batch_noise(state.seeds, [n + i for n in state.frames], world.model.config.frame_shape).to(world.device)
              for i in range(begun, frames)]
     parts = [part for part in (x, side_by_side(fresh) if fresh else None) if part is not None]
     return parts[0] if len(parts) == 1 else torch.cat(parts, 1)

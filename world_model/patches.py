@@ -17,10 +17,10 @@ class FrameScaler(nn.Module):
 
     mean: Tensor
 
-    def __init__(self, height: int, width: int, scale: float):
+    def __init__(self, height: int, width: int, scale: float, channels: int = 3):
         super().__init__()
         self.scale = scale
-        self.register_buffer("mean", torch.zeros(height, width, 3))  # in [0, 1]
+        self.register_buffer("mean", torch.zeros(height, width, channels))  # in [0, 1]
 
     def encode(self, frames: Tensor) -> Tensor:
         """uint8 [..., H, W, 3] -> float [..., H, W, 3] with roughly unit spread around moving things."""
@@ -35,14 +35,14 @@ class FrameScaler(nn.Module):
 class PatchTokenizer(nn.Module):
     """[B, T, H, W, 3] in model units -> [B, T, N, D] tokens, N = (H/ph)*(W/pw)."""
 
-    def __init__(self, height: int, width: int, patch: list[int], dim: int, history: int):
+    def __init__(self, height: int, width: int, patch: list[int], dim: int, history: int, channels: int = 3):
         super().__init__()
-        self.patch = patch
+        self.patch, self.channels = patch, channels
         self.rows, self.cols = height // patch[0], width // patch[1]
         self.history = history
-        self.patch_dim = patch[0] * patch[1] * 3
+        self.patch_dim = patch[0] * patch[1] * channels
         self.project = nn.Linear(self.patch_dim * (1 + history), dim)
-        self.sums = nn.Linear((patch[0] + patch[1]) * 3 * (1 + history), dim, bias=False)
+        self.sums = nn.Linear((patch[0] + patch[1]) * channels * (1 + history), dim, bias=False)
         self.place = nn.Parameter(torch.randn(self.rows * self.cols, dim) * 0.02)
         nn.init.zeros_(self.sums.weight)
 
@@ -50,7 +50,7 @@ class PatchTokenizer(nn.Module):
         """[B, T, H, W, 3] -> [B, T, N, ph*pw*3]."""
         batch, frames = x.shape[:2]
         ph, pw = self.patch
-        x = x.reshape(batch, frames, self.rows, ph, self.cols, pw, 3).permute(0, 1, 2, 4, 3, 5, 6)
+        x = x.reshape(batch, frames, self.rows, ph, self.cols, pw, self.channels).permute(0, 1, 2, 4, 3, 5, 6)
         return x.reshape(batch, frames, self.rows * self.cols, self.patch_dim)
 
     def embed(self, seen: list[Tensor]) -> Tensor:
@@ -64,6 +64,6 @@ class PatchTokenizer(nn.Module):
             [B, T, N, D].
         """
         read = torch.cat([self.patchify(x) for x in seen], -1)
-        cells = read.unflatten(-1, (1 + self.history, *self.patch, 3))
+        cells = read.unflatten(-1, (1 + self.history, *self.patch, self.channels))
         sums = torch.cat([cells.sum(-2).flatten(-3), cells.sum(-3).flatten(-3)], -1) / 2
         return self.project(read) + self.sums(sums) + self.place.to(read.dtype)

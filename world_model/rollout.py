@@ -11,6 +11,7 @@ from torch import Tensor
 from .actions import Actions
 from .cache import FrameCache
 from .checks import check_start
+from .codec import PictureCodec
 from .contexts import Contexts
 from .model import WorldModel
 from .passes import Passes, with_noise
@@ -40,8 +41,12 @@ class World:
     """A trained network as a game: `start` from real frames, then `step` with actions."""
 
     def __init__(self, model: WorldModel, sampler: SamplerConfig, card: dict[str, Any], contexts: Contexts,
-                 hash: str = ""):
+                 hash: str = "", codec: PictureCodec | None = None):
         self.model = model
+        self.codec = codec or PictureCodec(model.config.frame_shape)
+        if model.config.latents and sampler.still:
+            raise ValueError(f"sampler.still={sampler.still} compares pixels, and this world draws an AR-VAE's tokens: "
+                             "pass still=0")
         self.sampler = sampler
         self.card = card
         self.contexts = contexts
@@ -53,7 +58,7 @@ class World:
     @property
     def observation_shape(self) -> tuple[int, int, int]:
         """(H, W, 3)."""
-        return self.model.config.height, self.model.config.width, 3
+        return self.codec.shape
 
     @property
     def actions(self) -> Actions:
@@ -83,7 +88,7 @@ class World:
         sampler = replace(own, **{name: value for name, value in asked.items() if value is not None})  # type: ignore[arg-type]
         if sampler == own:
             return self
-        other = World(self.model, sampler, self.card, self.contexts, self.hash)
+        other = World(self.model, sampler, self.card, self.contexts, self.hash, self.codec)
         other._served = self._served
         return other
 
@@ -123,12 +128,14 @@ class World:
             raise ValueError(f"need {len(frames)} non-negative seeds, got {seeds}")
         if pictures < 1:
             raise ValueError(f"pictures must be at least 1, got {pictures}")
-        cache = FrameCache(self.model.config, self.model.tokenizer.place, len(frames), pictures)
+        cache = FrameCache(self.model.config, self.model.tokenizer.place, len(frames), pictures, self.codec)
         state = WorldState(cache, [int(s) for s in seeds], [0] * len(frames), self.hash)
         shown = torch.from_numpy(frames).to(self.device)
         cache.pictures.copy_(shown[:, :1].expand_as(cache.pictures))
         led = self.actions.pad(torch.from_numpy(actions), before=1).to(self.device)
-        x = self.model.scaler.encode(shown)
+        known = self.codec.read(shown)
+        cache.decoding = self.codec.show(known, cache.decoding)[1]
+        x = self.model.scaler.encode(known)
         together = self.model.config.window  # what one pass can commit: the last of them sees the first
         self.commit(state, x[:, :together], led[:, :together], shown[:, :together])
         for i in range(together, x.shape[1]):
@@ -195,17 +202,18 @@ class World:
     @own_settings
     def commit_drawn(self, state: WorldState, clean: Tensor, actions: Tensor,
                      served: ServedStep | None = None) -> Drawn:
-        """Commit the next frame, [B, H, W, 3] in model units, as it is shown, in uint8. actions int64 [B, 1].
+        """Commit the next frame, [B, ...] in model units, as it is shown, in uint8. actions int64 [B, 1].
 
         `served`: of the passes that drew it.
         """
-        scaler = self.model.scaler
-        shown = scaler.decode(clean)
+        scaler, cache = self.model.scaler, state.cache
+        known = scaler.decode(clean)
         if self.sampler.still:
-            shown = replenish(shown, shown_before(state.cache, scaler), self.sampler.still)
-        tokens = self.commit(state, scaler.encode(shown)[:, None], actions, shown[:, None], served)
+            known = replenish(known, shown_before(cache, scaler), self.sampler.still)
+        shown, cache.decoding = self.codec.show(known[:, None], cache.decoding)
+        tokens = self.commit(state, scaler.encode(known)[:, None], actions, shown, served)
         rewards, terminated = self.model.outcome.decide(tokens)
-        return Drawn(shown, rewards[:, 0], terminated[:, 0])
+        return Drawn(shown[:, 0], rewards[:, 0], terminated[:, 0])
 
     def rollout(self, state: WorldState, actions: np.ndarray, plan: PlanConfig | None = None) -> Iterator[Drawn]:
         """Draw the frames that a whole script of actions leads to, as a plan says that may know them all.
@@ -283,7 +291,7 @@ class World:
     @own_settings
     def commit(self, state: WorldState, x: Tensor, actions: Tensor, shown: Tensor,
                served: ServedStep | None = None) -> Tensor:
-        """Run clean frames [B, n, H, W, 3] at level 0 and store their keys. Returns their tokens [B, n, N, D]."""
+        """Run clean frames [B, n, ...] at level 0 and store their keys. Returns their tokens [B, n, N, D]."""
         fresh: list[tuple[Tensor, Tensor]] = []
         cache, known = state.cache, torch.cat([state.cache.told, actions], 1)
         served = served or self.serve(cache, known)

@@ -16,16 +16,20 @@ from kernels import PastFrames, RingCache, decide
 
 from .blocks import Block
 from .competition import sharpness
+from .decoder import PixelDecoder
 from .model import WorldModel
 from .served_block import ServedBlock, steady_linear
 from .served_decoder import ServedDecoder
 
 
 def can_serve(model: WorldModel) -> bool:
-    """Whether `ServedModel` may stand for a model: on a CPU, in eval mode, frozen, with torch's own operators."""
+    """Whether `ServedModel` may stand for a model: of pixels, on a CPU, in eval mode, frozen, by torch's operators.
+
+    The decoder of an AR-VAE's tokens is one linear layer: nothing of it is worth arranging.
+    """
     place = model.tokenizer.place
     return (place.device.type == "cpu" and not model.training and not place.requires_grad
-            and decide(place.device).backend == "torch")
+            and not model.config.latents and decide(place.device).backend == "torch")
 
 
 class ServedModel:
@@ -33,6 +37,7 @@ class ServedModel:
 
     def __init__(self, model: WorldModel):
         config = self.config = model.config
+        decoder = cast(PixelDecoder, model.decoder)
         self.dtype = model.tokenizer.place.dtype
         self.wide = torch.promote_types(self.dtype, torch.float32)
         self.conditioning, self.tokenizer, self.acting = model.conditioning, model.tokenizer, model.actions
@@ -41,17 +46,17 @@ class ServedModel:
             self.read_now, self.read_before, self.placed = _reading(model)
             place = model.rotation.place(model.tokenizer.place.device)
             self.blocks = [ServedBlock(cast(Block, block), place) for block in model.blocks]
-            self.decoder = ServedDecoder(model.decoder, model.scaler.mean / config.pixel_scale, config.history)
+            self.decoder = ServedDecoder(decoder, model.scaler.mean / config.pixel_scale, config.history)
             self.count = 1 + config.action_memory  # actions that a frame is told
             self.offsets = torch.arange(self.count) * (config.num_actions + 1)
             tables = [model.conditioning.action, *model.conditioning.earlier][::-1]  # the earliest action comes first
             discrete = [table.weight for table in tables if isinstance(table, nn.Embedding)]
             self.actions = torch.cat(discrete) if discrete else None
-            told = [*(block.modulation for block in model.blocks), model.final, model.decoder.modulation]
+            told = [*(block.modulation for block in model.blocks), model.final, decoder.modulation]
             self.tell, self.tell_bias = (torch.cat([getattr(m, name) for m in told]) for name in ("weight", "bias"))
         blocks = torch.tensor([0, 1, 0, 0, 1, 0]).repeat(config.layers)
         tokens = torch.cat([blocks, torch.tensor([0, 1])]).repeat_interleave(config.dim)
-        convolutions = torch.tensor([1, 0]).repeat_interleave(config.channels).repeat(len(model.decoder.middle))
+        convolutions = torch.tensor([1, 0]).repeat_interleave(config.channels).repeat(len(decoder.middle))
         self.raised = torch.cat([tokens, convolutions]).to(self.dtype)  # 1 where `told` is a scale
         self.levels: dict[float, Tensor] = {}
 

@@ -219,7 +219,7 @@ def check_alike(one: WorldState, other: WorldState) -> None:
 
 def _kind(state: WorldState) -> tuple[Any, ...]:
     cache, flight = state.cache, state.flight
-    memory = [*(ring.k for ring in cache.rings), cache.recent, cache.actions, cache.pictures]
+    memory = [*(ring.k for ring in cache.rings), cache.recent, cache.actions, cache.pictures, *cache.decoding]
     places = sorted({(str(x.dtype), str(x.device)) for x in memory})
     sizes = [list(x.shape[1:]) for x in memory]
     return (state.world, places, sizes,

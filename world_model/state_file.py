@@ -61,7 +61,7 @@ def load_state(path: str | Path, world: "World") -> WorldState:
     batch, shape = len(card["seeds"]), tensors["pictures"].shape
     if len(shape) != 5 or shape[0] != batch or not shape[1]:
         raise StateError(f"{path} does not fit itself: {batch} rollouts with pictures {list(shape)}; save it again")
-    cache = FrameCache(world.model.config, world.model.tokenizer.place, batch, shape[1])
+    cache = FrameCache(world.model.config, world.model.tokenizer.place, batch, shape[1], world.codec)
     for name, memory in _tensors(cache).items():
         found = tensors.get(name)
         if found is None or found.shape != memory.shape or found.dtype != memory.dtype:
@@ -76,7 +76,7 @@ def load_state(path: str | Path, world: "World") -> WorldState:
 
 def _check_values(path: Path, cache: FrameCache, actions: Actions) -> None:
     """Whether numbers that are used as places lie where they can."""
-    counts = [ring.count for ring in cache.rings]
+    counts = [*(ring.count for ring in cache.rings), *(x for x in cache.decoding if x.dtype == torch.int64)]
     if any((count < 0).any() or (count > 2**30).any() for count in counts):
         raise StateError(f"{path} counts {[count.tolist() for count in counts]} frames; save it again")
     if not actions.possible(cache.actions):
@@ -90,7 +90,7 @@ def _flight(path: Path, card: dict[str, Any], tensors: dict[str, Tensor], world:
     steps, stagger, *rest = card["flight"]
     shift = rest[0] if rest else world.sampler.shift  # early files do not tell it
     x = tensors["flight"]
-    expected = (len(card["seeds"]), -(-steps // stagger) - 1, *world.observation_shape)
+    expected = (len(card["seeds"]), -(-steps // stagger) - 1, *world.model.config.frame_shape)
     if x.shape != expected or x.dtype != torch.float32:
         raise StateError(f"{path} has frames in flight {x.dtype} {list(x.shape)}, expected torch.float32 "
                          f"{list(expected)}; save it again")
@@ -161,6 +161,7 @@ def _is_episode(value: object) -> bool:
 def _tensors(cache: FrameCache) -> dict[str, Tensor]:
     """All memory of a cache by name."""
     named = {"recent": cache.recent, "actions": cache.actions, "pictures": cache.pictures}
+    named |= {f"decoding{i}": x for i, x in enumerate(cache.decoding)}
     for i, ring in enumerate(cache.rings):
         parts = {"k": ring.k, "v": ring.v, "k_scale": ring.k_scale, "v_scale": ring.v_scale, "count": ring.count}
         named |= {f"ring{i}.{name}": x for name, x in parts.items() if x is not None}

@@ -24,6 +24,7 @@ from recorders import (
     RecordingError,
     TrainingCache,
     command,
+    latents,
     open_recording,
     settings,
     space_from_card,
@@ -31,8 +32,9 @@ from recorders import (
 
 from . import allocator
 from .actions import Actions
-from .checkpoint import WorldError, read_card, save_world
+from .checkpoint import read_card, save_world
 from .clips import ClipSource
+from .codec import VaeCodec
 from .contexts import Contexts
 from .events import event_card, event_table, event_weights
 from .flops import peak_flops, training_flops
@@ -47,6 +49,8 @@ from .train_state import STATE_FILE, Origin, TrainStateError, run_folder
 from .trainer import Trainer
 from .trainer_config import TrainerConfig
 from .transfer import start_from
+from .vae_file import load_vae
+from .world_error import WorldError
 
 
 @dataclass(kw_only=True)
@@ -69,6 +73,8 @@ class TrainConfig(Command):
     """starting clips shipped with the world"""
     keep: bool = False
     """whether every world exported on the way is kept, under `worlds/`: for `benchmarks.compute_curve`"""
+    vae: str = ""
+    """folder of an AR-VAE, see `world_model.train_vae`, whose tokens the world draws; empty: it draws pixels"""
     init: str = ""
     """folder of a world whose weights are the starting point, of another game too; empty: start from nothing"""
     device: str = "auto"
@@ -106,8 +112,9 @@ def _train(config: TrainConfig, team: Team, device: torch.device) -> Path:
     lender = read_card(config.init) if config.init else {}
     training, heldout = split_for(out, recording.episodes, config.heldout, lender.get("data", {}).get("heldout", []))
     cache = open_cache(config.cache or out / "cache", recording, team)
+    codes = codes_of(config, cache, team, device) if config.vae else None
     source = ClipSource(cache, training, config.model.reward_values, config.model.actions,
-                        config.trainer.event_share, config.trainer.hard_share, config.trainer.seed)
+                        config.trainer.event_share, config.trainer.hard_share, config.trainer.seed, codes=codes)
     model = WorldModel(config.model)
     model.scaler.mean.copy_(source.mean)
     if config.init and not (out / STATE_FILE).exists():
@@ -129,7 +136,7 @@ def _train(config: TrainConfig, team: Team, device: torch.device) -> Path:
         averaged = WorldModel(config.model)
         averaged.load_state_dict(weights | {"scaler.mean": model.scaler.mean}, strict=False)
         card["trained"]["steps"] = step
-        save_world(out / "world", averaged, config.sampler, card, clips)
+        save_world(out / "world", averaged, config.sampler, card, clips, config.vae)
         save_strip(out / "world", out / f"strip-{step:07d}.png", source, shown)
         if config.keep:
             shutil.copytree(out / "world", out / "worlds" / f"{step:07d}", dirs_exist_ok=True)
@@ -153,6 +160,37 @@ def open_cache(folder: str | Path, recording: Recording, team: Team) -> Training
     if team.leads:
         team.wait()
     return cache
+
+
+def codes_of(config: TrainConfig, cache: TrainingCache, team: Team, device: torch.device) -> np.ndarray:
+    """The recording's frames as tokens of the AR-VAE, kept in the recording. Sets what follows from it in `config`.
+
+    Raises:
+        WorldError: if there is no AR-VAE.
+        ValueError: if it is one for pictures of another size.
+    """
+    vae, card = load_vae(config.vae, str(device), "fp32")
+    sizes, codec = vae.config, VaeCodec(vae)
+    if (sizes.height, sizes.width) != (config.model.height, config.model.width):
+        raise ValueError(f"vae={config.vae} is for pictures of {sizes.height}x{sizes.width}, the recording has "
+                         f"{config.model.height}x{config.model.width}: train one on it, see world_model.train_vae")
+    config.model.latents = [sizes.tokens, sizes.channels]
+    config.model.pixel_scale = 0.5 / sizes.channels**0.5  # numbers of mean square 1 in model units
+    config.sampler.still, config.trainer.moments, config.trainer.ghost_share = 0, 0, 0.0
+    config.model.__post_init__()
+
+    @torch.inference_mode()
+    def encode(frames: np.ndarray) -> np.ndarray:
+        parts = [codec.read(torch.from_numpy(part[None]).to(device))[0].cpu()
+                 for part in np.array_split(frames, max(1, len(frames) // 64))]
+        return torch.cat(parts).numpy()
+
+    if not team.leads:
+        team.wait()
+    codes = latents(cache, card["weights_sha256"][:16], (sizes.tokens, 1, sizes.channels), encode)
+    if team.leads:
+        team.wait()
+    return codes
 
 
 def fit_to_recording(config: WorldModelConfig, recording: Recording) -> None:

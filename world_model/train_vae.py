@@ -18,7 +18,6 @@ from recorders import Command, Episode, RecordingError, command, open_recording,
 
 from . import allocator
 from .ar_vae import ArVae
-from .checkpoint import WorldError
 from .clips import ClipSource
 from .heldout import note_split, split_for
 from .metrics import psnr, ssim
@@ -31,6 +30,7 @@ from .trainer_config import TrainerConfig
 from .vae_config import VaeConfig
 from .vae_file import save_vae
 from .vae_objective import VaeLossConfig, VaeObjective
+from .world_error import WorldError
 
 
 def _trainer() -> TrainerConfig:

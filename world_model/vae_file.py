@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from .ar_vae import ArVae
-from .checkpoint import WorldError
 from .precision import choose_dtype
 from .vae_config import VaeConfig
+from .world_error import WorldError
 
 FORMAT, VERSION = "foreframe-vae", 1
-WEIGHTS, CARD = "vae.safetensors", "vae.json"
+VAE_FILES = WEIGHTS, CARD = "vae.safetensors", "vae.json"
 
 
 def save_vae(folder: str | Path, vae: ArVae, card: dict[str, Any]) -> None:
@@ -38,6 +39,19 @@ def save_vae(folder: str | Path, vae: ArVae, card: dict[str, Any]) -> None:
     for name, content in ((WEIGHTS, data), (CARD, (json.dumps(whole, indent=2) + "\n").encode())):
         (folder / (name + ".part")).write_bytes(content)
         os.replace(folder / (name + ".part"), folder / name)
+
+
+def copy_vae(source: str | Path, folder: str | Path) -> str:
+    """Copy an AR-VAE's files. Returns the hash of its weights.
+
+    Raises:
+        WorldError: if there is none at `source`, or a damaged one.
+    """
+    _, card = load_vae(source)
+    for name in VAE_FILES:
+        shutil.copyfile(Path(source) / name, Path(folder) / (name + ".part"))
+        os.replace(Path(folder) / (name + ".part"), Path(folder) / name)
+    return str(card["weights_sha256"])
 
 
 def load_vae(folder: str | Path, device: str = "cpu", dtype: str = "auto") -> tuple[ArVae, dict[str, Any]]:

@@ -64,17 +64,21 @@ class TemporalAttention(nn.Module):
         q = self.norm_q(self.q(self.before(x)).unflatten(-1, (self.heads, -1)))
         k, v = self.kv(self.before_memory(memory)).unflatten(-1, (2, self.heads, -1)).unbind(-3)
         k, frames = self.norm_k(k), x.shape[1]
-        before = self._nothing(k) if past is None else past
+        before = self.beginning(len(k), k.shape[2]) if past is None else past
         k, v = torch.cat([before[0], k], 1), torch.cat([before[1], v], 1)
         mask = self._mask(frames, before[2]).to(q.dtype)
         seen = self._coarse(q, k, v, mask) if self.coarse else self._fine(q, k, v, mask)
         known = (before[2] + frames).clamp(max=self.window - 1)
         return self.out(seen.flatten(-2)), (k[:, frames:], v[:, frames:], known)
 
-    def _nothing(self, k: Tensor) -> Past:
-        """The past of a beginning, for keys like `k`."""
-        empty = k.new_zeros(len(k), self.window - 1, *k.shape[2:])
-        return empty, empty, torch.zeros(len(k), dtype=torch.int64, device=k.device)
+    def beginning(self, batch: int, places: int) -> Past:
+        """The past of B rollouts before their first frame, of which so many tokens are looked at."""
+        like = self.kv.weight
+        shape = batch, self.window - 1, places, self.heads, like.shape[1] // self.heads
+        kind = like.device.type
+        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else like.dtype
+        k, v = torch.zeros(2, *shape, dtype=dtype, device=like.device)
+        return k, v, torch.zeros(batch, dtype=torch.int64, device=like.device)
 
     def _mask(self, frames: int, known: Tensor) -> Tensor:
         """What is added to logits of `frames` queries and the keys of past and present: [B, H, T, K]; -inf: unseen."""
