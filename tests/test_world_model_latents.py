@@ -59,7 +59,7 @@ def run(world: World, state: WorldState, actions: list[int]) -> np.ndarray:
 
 
 def test_it_is_trained_on_tokens_and_draws_pictures(world: World) -> None:
-    assert world.model.config.latents == [4, 4] and world.observation_shape == (8, 12, 3)
+    assert world.model.config.latents == [2, 2, 4] and world.observation_shape == (8, 12, 3)
     state = started(world)
     nbytes = state.nbytes
     frames = run(world, state, [0, 1] * 6)
@@ -116,15 +116,15 @@ def test_tokens_are_made_once_per_recording_and_vae(own_data: Path, vae: Path, f
     def never(frames: np.ndarray) -> np.ndarray:
         raise AssertionError("encoded again")
 
-    codes = latents(cache, kept[0], (4, 1, 4), never)
-    assert codes.shape == (len(recording), 4, 1, 4) and codes.std() > 0
+    codes = latents(cache, kept[0], (2, 2, 4), never)
+    assert codes.shape == (len(recording), 2, 2, 4) and codes.std() > 0
     with pytest.raises(AssertionError, match="encoded again"):
-        latents(cache, "another", (4, 1, 4), never)
+        latents(cache, "another", (2, 2, 4), never)
     chunk = next(path for path in (own_data / "latents" / kept[0]).rglob("*") if path.is_file() and "c" in path.parts)
     whole = chunk.read_bytes()
     chunk.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     with pytest.raises(AssertionError, match="encoded again"):
-        latents(cache, kept[0], (4, 1, 4), never)
+        latents(cache, kept[0], (2, 2, 4), never)
     chunk.write_bytes(whole)
 
 
@@ -159,4 +159,4 @@ def test_settings_that_mean_nothing_for_tokens_are_refused(world: World) -> None
     with pytest.raises(ValueError, match="still"):
         world.with_sampler(still=3)
     with pytest.raises(ValueError, match="latents"):
-        WorldModelConfig(latents=[4])
+        WorldModelConfig(latents=[4, 4])

@@ -161,8 +161,10 @@ def test_tables_made_while_drawing_can_be_trained_with() -> None:
 
 
 def test_sizes_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(ValueError, match="patch must be two even numbers that divide the picture 8x12, got \\[3, 4\\]"):
+    with pytest.raises(ValueError, match="patch must be two even numbers, got \\[3, 4\\]"):
         tiny(patch=[3, 4])
+    with pytest.raises(ValueError, match="patch must be two even numbers that divide the picture 8x12, got \\[6, 4\\]"):
+        WorldModel(tiny(patch=[6, 4]))
     with pytest.raises(ValueError, match="dim must be an integer from 1 to 8192, got 10000000"):
         tiny(dim=10_000_000)
     with pytest.raises(ValueError, match="heads times a multiple of 8"):

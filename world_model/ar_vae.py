@@ -1,8 +1,10 @@
 """The AR-VAE tokenizer of AR-Diffusion (arXiv:2503.07418, section 3.1): frames <-> a few continuous tokens.
 
 The encoder sees each frame alone: patches and learned queries in one transformer, of which only the queries are kept,
-each as a point on a sphere. The decoder is causal in time: what it draws of frame i depends on the tokens of the last
-`window` frames up to i, through a cache of constant size, so decoding streams at constant cost.
+each as a point on a sphere. A query begins with the mean of the patches in its part of the picture, and the decoder's
+canvas with the tokens around each place: what is left to attention is what lies elsewhere. The decoder is causal in
+time: what it draws of frame i depends on the tokens of the last `window` frames up to i, through a cache of constant
+size, so decoding streams at constant cost.
 
 Its posterior has a fixed width and no Kullback-Leibler term, as in the released training scripts, whose weight of it
 is 0: tokens are disturbed by `jitter` in training, which makes neighbours on the sphere mean the same.
@@ -66,7 +68,7 @@ class FrameEncoder(nn.Module):
 
     def __init__(self, config: VaeConfig):
         super().__init__()
-        self.patch, self.grid = config.patch, config.grid
+        self.patch, self.grid, self.layout = config.patch, config.grid, config.layout
         self.read = nn.Linear(config.patch[0] * config.patch[1] * 3, config.dim)
         self.place = nn.Parameter(torch.randn(config.patches, config.dim) * 0.02)
         self.queries = nn.Parameter(torch.randn(config.tokens, config.dim) * 0.02)
@@ -80,7 +82,8 @@ class FrameEncoder(nn.Module):
         x = x.to(self.read.weight.dtype)
         cells = x.unflatten(1, (rows, height)).unflatten(3, (cols, width)).permute(0, 1, 3, 2, 4, 5)
         patches = self.read(cells.flatten(3).flatten(1, 2)) + self.place
-        tokens = torch.cat([patches, self.queries.expand(len(x), -1, -1)], 1)
+        under = F.adaptive_avg_pool2d(patches.mT.unflatten(2, (rows, cols)), self.layout).flatten(2).mT
+        tokens = torch.cat([patches, self.queries + under], 1)
         for block in self.blocks:
             tokens = block(tokens)
         return on_sphere(self.tell(self.norm(tokens[:, rows * cols :])))
@@ -91,7 +94,7 @@ class StreamDecoder(nn.Module):
 
     def __init__(self, config: VaeConfig):
         super().__init__()
-        self.patches, self.grid = config.patches, config.grid
+        self.patches, self.grid, self.layout = config.patches, config.grid, config.layout
         self.cell = config.patch[0] // 2, config.patch[1] // 2
         self.read = nn.Linear(config.channels, config.dim)
         self.place = nn.Parameter(torch.randn(config.tokens, config.dim) * 0.02)
@@ -111,7 +114,8 @@ class StreamDecoder(nn.Module):
         """See `ArVae.decode`."""
         batch, frames = tokens.shape[:2]
         told = self.read(tokens.to(self.read.weight.dtype)) + self.place
-        x = torch.cat([self.canvas.expand(batch, frames, -1, -1), told], 2)
+        around = F.interpolate(told.flatten(0, 1).mT.unflatten(2, self.layout), self.grid, mode="bilinear")
+        x = torch.cat([self.canvas + around.flatten(2).mT.unflatten(0, (batch, frames)), told], 2)
         left, kept = iter(cache or ()), Cache()
         for fine, coarse, block in zip(self.fine, self.coarse, self.blocks, strict=True):
             patches = x[:, :, : self.patches]

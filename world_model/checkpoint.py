@@ -138,7 +138,9 @@ def _configs(folder: Path, card: dict[str, Any]) -> tuple[WorldModelConfig, Samp
                 raise ValueError(f"unknown {key} settings {sorted(unknown)}")
         if card["model"].get("latents"):
             str(card["vae_sha256"])
-        return WorldModelConfig(**card["model"]), SamplerConfig(**card["sampler"])
+        config = WorldModelConfig(**card["model"])
+        config.check_patch()
+        return config, SamplerConfig(**card["sampler"])
     except (KeyError, TypeError, ValueError) as error:
         raise WorldError(f"{folder / CARD} has impossible sizes or settings: {error}") from error
 

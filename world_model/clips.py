@@ -19,7 +19,7 @@ class Clips:
     """A batch of clips of T+1 frames."""
 
     frames: Tensor
-    """uint8 [B, T+1, H, W, 3], or [B, T+1, N, 1, C] where an AR-VAE's tokens are learned"""
+    """uint8 [B, T+1, H, W, 3], or [B, T+1, R, S, C] where an AR-VAE's tokens are learned"""
     actions: Tensor
     """[B, T+1, ...]: `actions[:, i]` leads to frame i; unknown, `Actions.null`, where nothing led to it"""
     rewards: Tensor
@@ -66,7 +66,7 @@ class ClipSource:
         hard_share: share of clips that end near a frame which was drawn badly.
         seed: decides the places.
         progress: whether a bar shows the loading.
-        codes: what a network that draws an AR-VAE's tokens learns instead of frames, uint8 [rows, N, 1, C].
+        codes: what a network that draws an AR-VAE's tokens learns instead of frames, uint8 [rows, R, S, C].
 
     Raises:
         ValueError: if there is no episode.
@@ -96,7 +96,7 @@ class ClipSource:
         for start, stop in zip(self.starts, self.stops, strict=True):
             inside[start:stop] = True
         self.mean, self.spread = self._picture_statistics(np.flatnonzero(inside)[::7])
-        """of every number of what is learned, float32 [H, W, 3] or [N, 1, C], in [0, 1]"""
+        """of every number of what is learned, float32 [H, W, 3] or [R, S, C], in [0, 1]"""
         self.events = find_events(rewards, self.terminated > 0, lives_lost(recording), inside)
         self.difficulty = Difficulty(len(rewards))
         """of frames drawn with all that a clip shows of their past"""

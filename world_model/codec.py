@@ -34,7 +34,7 @@ class PictureCodec:
 
 
 class VaeCodec(PictureCodec):
-    """The network knows pictures as tokens of an AR-VAE, a frame uint8 [N, 1, C].
+    """The network knows pictures as tokens of an AR-VAE, a frame uint8 [R, S, C], R rows of S tokens.
 
     Args:
         vae: frozen, on the world's device.
@@ -50,17 +50,17 @@ class VaeCodec(PictureCodec):
 
     def read(self, pictures: Tensor) -> Tensor:
         """See `PictureCodec`."""
-        return to_codes(self.vae.encode(pictures))[..., None, :]
+        return to_codes(self.vae.encode(pictures)).unflatten(-2, self.vae.config.layout)
 
     def show(self, frames: Tensor, before: Decoding) -> tuple[Tensor, Decoding]:
         """See `PictureCodec`."""
         cache = [(before[i], before[i + 1], before[i + 2]) for i in range(0, len(before), 3)]
-        drawn, after = self.vae.decode(from_codes(frames[..., 0, :]), cache)
+        drawn, after = self.vae.decode(from_codes(frames.flatten(-3, -2)), cache)
         return self.vae.shown(drawn.float()), tuple(x for past in after for x in past)
 
 
 class TokenScaler(FrameScaler):
-    """Tokens in 8 bits, [..., N, 1, C], <-> model units; what is stored is always on the sphere of mean square 1."""
+    """Tokens in 8 bits, [..., R, S, C], <-> model units; what is stored is always on the sphere of mean square 1."""
 
     def decode(self, x: Tensor) -> Tensor:
         """The nearest tokens that there are."""

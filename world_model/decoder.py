@@ -44,10 +44,10 @@ class TokenDecoder(nn.Module):
             nn.init.zeros_(weight)
 
     def forward(self, tokens: Tensor, seen: list[Tensor], mean: Tensor, condition: Tensor, levels: Tensor) -> Tensor:
-        """See `PixelDecoder.forward`; frames are [B, T, N, 1, C]."""
+        """See `PixelDecoder.forward`; frames are [B, T, R, S, C], tokens in R rows of S."""
         noise = levels.to(tokens.dtype)[..., None, None, None]
         before = seen[1] if len(seen) > 1 else torch.zeros_like(seen[0])
-        return self.draw(tokens)[..., None, :] + torch.lerp(seen[0].to(noise), before.to(noise), noise)
+        return self.draw(tokens).view_as(seen[0]) + torch.lerp(seen[0].to(noise), before.to(noise), noise)
 
 
 class PixelDecoder(nn.Module):

@@ -32,7 +32,7 @@ def frame_flops(config: WorldModelConfig, context: int | None = None, draw: bool
 def drawing_flops(config: WorldModelConfig) -> float:
     """FLOP of the decoder for one frame; an AR-VAE's are not among them."""
     if config.latents:
-        return float(2 * config.tokens * config.dim * config.latents[1])
+        return float(2 * config.tokens * config.dim * config.latents[2])
     width, steps = config.channels, len(DILATIONS)
     cells = config.height * config.width // 4
     inputs = 12 * (2 + config.history) + config.canvas

@@ -29,6 +29,7 @@ class WorldModel(nn.Module):
     def __init__(self, config: WorldModelConfig):
         super().__init__()
         self.config = config
+        config.check_patch()
         height, width, channels = config.frame_shape
         scaler = TokenScaler if config.latents else FrameScaler
         self.scaler = scaler(height, width, config.pixel_scale, channels)

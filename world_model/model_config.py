@@ -19,8 +19,9 @@ class WorldModelConfig:
     patch: list[int] = field(default_factory=lambda: [26, 16])
     """rows and columns of a patch, pixels; even numbers that divide height and width"""
     latents: list[int] = field(default_factory=list)
-    """tokens per frame, and numbers per token, of the AR-VAE that makes the pictures; empty: patches of pixels are
-    tokens, and the network draws pixels itself. With an AR-VAE patch, channels, canvas and kinds mean nothing"""
+    """rows and columns of tokens, and numbers per token, of the AR-VAE that makes the pictures; empty: patches of
+    pixels are tokens, and the network draws pixels itself. With an AR-VAE patch, channels, canvas and kinds mean
+    nothing"""
     history: int = 2
     """earlier frames that a token and the decoder read directly"""
     channels: int = 48
@@ -67,13 +68,11 @@ class WorldModelConfig:
             value = getattr(self, name)
             if not isinstance(value, int) or not 0 <= value <= 64:
                 raise ValueError(f"{name} must be an integer from 0 to 64, got {value!r}")
-        if (len(self.patch) != 2 or min(self.patch) < 2 or any(p % 2 for p in self.patch)
-                or self.height % self.patch[0] or self.width % self.patch[1]):
-            raise ValueError(f"patch must be two even numbers that divide the picture {self.height}x{self.width}, "
-                             f"got {self.patch}")
-        if self.latents and (len(self.latents) != 2 or min(self.latents) < 1 or max(self.latents) > 1024):
-            raise ValueError(f"latents must be empty or two integers from 1 to 1024, tokens per frame and numbers per "
-                             f"token, got {self.latents}")
+        if len(self.patch) != 2 or min(self.patch) < 2 or any(p % 2 for p in self.patch):
+            raise ValueError(f"patch must be two even numbers, got {self.patch}")
+        if self.latents and (len(self.latents) != 3 or min(self.latents) < 1 or max(self.latents) > 1024):
+            raise ValueError(f"latents must be empty or three integers from 1 to 1024, rows and columns of tokens and "
+                             f"numbers per token, got {self.latents}")
         if self.dim % self.heads or (self.dim // self.heads) % 8:
             raise ValueError(f"dim must be heads times a multiple of 8, got dim {self.dim}, heads {self.heads}")
         self.action_low, self.action_high = ([float(x) for x in bound] for bound in (self.action_low, self.action_high))
@@ -84,6 +83,16 @@ class WorldModelConfig:
                              f"its high, got {self.action_low} and {self.action_high}")
         if not self.reward_values or len(self.reward_values) > 1024:
             raise ValueError(f"reward_values must hold 1 to 1024 values, got {len(self.reward_values)}")
+
+    def check_patch(self) -> None:
+        """Whether patches cut the picture; asked when a network is made, for a recording decides the picture's size.
+
+        Raises:
+            ValueError: if they do not.
+        """
+        if not self.latents and (self.height % self.patch[0] or self.width % self.patch[1]):
+            raise ValueError(f"patch must be two even numbers that divide the picture {self.height}x{self.width}, "
+                             f"got {self.patch}")
 
     def fit(self, height: int, width: int, actions: Actions, reward_values: list[float]) -> None:
         """Take over what a recording decides. A patch that suits the old picture size gives way to one for the new.
@@ -97,6 +106,7 @@ class WorldModelConfig:
         if suited:
             self.patch = suited_patch(height, width)
         self.__post_init__()
+        self.check_patch()
 
     @property
     def actions(self) -> Actions:
@@ -110,14 +120,15 @@ class WorldModelConfig:
 
     @property
     def frame_shape(self) -> tuple[int, int, int]:
-        """Of a frame as the network knows it: (H, W, 3) pixels, or (N, 1, C) for an AR-VAE's tokens."""
-        return (self.latents[0], 1, self.latents[1]) if self.latents else (self.height, self.width, 3)
+        """Of a frame as the network knows it: (H, W, 3) pixels, or rows, columns and numbers of an AR-VAE's tokens."""
+        height, width, channels = self.latents or (self.height, self.width, 3)
+        return height, width, channels
 
     @property
     def grid(self) -> tuple[int, int]:
-        """Rows and columns of tokens; those of an AR-VAE stand in one column."""
+        """Rows and columns of tokens."""
         if self.latents:
-            return self.latents[0], 1
+            return self.latents[0], self.latents[1]
         return self.height // self.patch[0], self.width // self.patch[1]
 
     @property

@@ -174,7 +174,7 @@ def codes_of(config: TrainConfig, cache: TrainingCache, team: Team, device: torc
     if (sizes.height, sizes.width) != (config.model.height, config.model.width):
         raise ValueError(f"vae={config.vae} is for pictures of {sizes.height}x{sizes.width}, the recording has "
                          f"{config.model.height}x{config.model.width}: train one on it, see world_model.train_vae")
-    config.model.latents = [sizes.tokens, sizes.channels]
+    config.model.latents = [*sizes.layout, sizes.channels]
     config.model.pixel_scale = 0.5 / sizes.channels**0.5  # numbers of mean square 1 in model units
     config.sampler.still, config.trainer.moments, config.trainer.ghost_share = 0, 0, 0.0
     config.model.__post_init__()
@@ -187,7 +187,7 @@ def codes_of(config: TrainConfig, cache: TrainingCache, team: Team, device: torc
 
     if not team.leads:
         team.wait()
-    codes = latents(cache, card["weights_sha256"][:16], (sizes.tokens, 1, sizes.channels), encode)
+    codes = latents(cache, card["weights_sha256"][:16], (*sizes.layout, sizes.channels), encode)
     if team.leads:
         team.wait()
     return codes

@@ -1,5 +1,6 @@
 """Sizes of an AR-VAE, and which of them are possible."""
 
+import math
 from dataclasses import dataclass, field
 
 
@@ -48,6 +49,12 @@ class VaeConfig:
     def grid(self) -> tuple[int, int]:
         """Rows and columns of patches."""
         return self.height // self.patch[0], self.width // self.patch[1]
+
+    @property
+    def layout(self) -> tuple[int, int]:
+        """Rows and columns in which tokens stand for parts of the picture, as square as their number allows."""
+        pairs = [(n, self.tokens // n) for n in range(1, self.tokens + 1) if self.tokens % n == 0]
+        return min(pairs, key=lambda pair: abs(math.log(pair[0] * self.width / (pair[1] * self.height))))
 
     @property
     def patches(self) -> int:
