@@ -48,7 +48,8 @@ def latents(cache: TrainingCache, key: str, shape: tuple[int, ...], encode: Call
     try:
         _write(folder, key, cache, made)
     except OSError as error:
-        raise RecordingError(f"{folder} cannot be written: {error.strerror or error}") from error
+        raise RecordingError(f"{folder} cannot be written: {error.strerror or error}; make room or let it be written, "
+                             "or copy the recording to where it can") from error
     return made
 
 

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from recorders import TrainingCache, latents, open_recording
-from world_model import World, WorldError, WorldState, load_world
+from world_model import World, WorldError, WorldState, load_world, save_world
 from world_model.codec import TokenScaler, from_codes, to_codes
+from world_model.distill import DistillConfig, distill
 from world_model.model_config import WorldModelConfig
 from world_model.sampler import SamplerConfig
 from world_model.train import TrainConfig, train
@@ -160,3 +161,12 @@ def test_settings_that_mean_nothing_for_tokens_are_refused(world: World) -> None
         world.with_sampler(still=3)
     with pytest.raises(ValueError, match="latents"):
         WorldModelConfig(latents=[4, 4])
+
+
+def test_what_goes_on_from_a_world_of_tokens_keeps_its_vae_or_says_that_it_cannot(folder: Path, own_data: Path,
+                                                                                  tmp_path: Path) -> None:
+    world = load_world(folder, dtype="fp32")
+    save_world(tmp_path / "copy", world.model, world.sampler, world.card, world.contexts, folder)
+    assert load_world(tmp_path / "copy", dtype="fp32").observation_shape == world.observation_shape
+    with pytest.raises(ValueError, match="no student learns yet"):
+        distill(DistillConfig(world=str(folder), data=str(own_data), out=str(tmp_path / "student"), device="cpu"))

@@ -63,7 +63,7 @@ def test_damaged_files_are_refused(data: Path, tmp_path: Path) -> None:
     (folder / "vae.safetensors").write_bytes(weights[:-4] + b"abcd")
     with pytest.raises(WorldError, match=r"is not the file that vae\.json was written for"):
         load_vae(folder)
-    for wrong, said in (({"version": 9}, "expected foreframe-vae 1"), ({"vae": card["vae"] | {"depth": 3}}, "unknown")):
+    for wrong, said in (({"version": 9}, "expected foreframe-vae 2"), ({"vae": card["vae"] | {"depth": 3}}, "unknown")):
         (folder / "vae.json").write_text(json.dumps(card | wrong))
         with pytest.raises(WorldError, match=said):
             load_vae(folder)

@@ -80,7 +80,8 @@ def calibrate(config: CalibrateConfig) -> float:
     card = {name: value for name, value in world.card.items() if name != "metrics"}
     note = {"from": world.hash, "shift": shift, "steps": margins.size, "rewards": real,
             "drawn": int((margins > 0).sum()), "seed": config.seed}
-    save_world(config.out, model, world.sampler, card | {"calibrated": note}, world.contexts)
+    save_world(config.out, model, world.sampler, card | {"calibrated": note}, world.contexts,
+               config.world if model.config.latents else "")
     return shift
 
 

@@ -136,8 +136,8 @@ def _configs(folder: Path, card: dict[str, Any]) -> tuple[WorldModelConfig, Samp
             unknown = set(card[key]) - {f.name for f in fields(kind)}
             if unknown:
                 raise ValueError(f"unknown {key} settings {sorted(unknown)}")
-        if card["model"].get("latents"):
-            str(card["vae_sha256"])
+        if card["model"].get("latents") and "vae_sha256" not in card:
+            raise ValueError("it names no AR-VAE, whose tokens the model draws")
         config = WorldModelConfig(**card["model"])
         config.check_patch()
         return config, SamplerConfig(**card["sampler"])

@@ -85,6 +85,9 @@ def distill(config: DistillConfig) -> Path:
     if teacher.sampler.guidance != 1:
         raise ValueError(f"{config.world} is drawn with guidance {teacher.sampler.guidance}, which no student learns: "
                          "set `sampler.guidance` in its world.json to 1")
+    if teacher.model.config.latents:
+        raise ValueError(f"{config.world} draws tokens of an AR-VAE, which no student learns yet: pass a world of "
+                         "pixels, or lower sampler.steps in its world.json")
     out = run_folder(config.out)
     source, origin, episodes = fitting_clips(teacher, config)
     student = WorldModel(teacher.model.config)

@@ -17,7 +17,7 @@ from .precision import choose_dtype
 from .vae_config import VaeConfig
 from .world_error import WorldError
 
-FORMAT, VERSION = "foreframe-vae", 1
+FORMAT, VERSION = "foreframe-vae", 2  # 2: queries and canvas begin where they stand in the picture
 VAE_FILES = WEIGHTS, CARD = "vae.safetensors", "vae.json"
 
 
