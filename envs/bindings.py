@@ -12,7 +12,8 @@ from .keymap import Action, action_for, vector_for
 COMMANDS = {
     "p": "pause", "n": "step", "r": "reset", "backspace": "rewind", "\\": "forward", "tab": "branch",
     "f5": "save", "f9": "load", "f6": "slot", "t": "pilot", "o": "record", "c": "view", "-": "slower", "=": "faster",
-    ",": "fewer", ".": "more", "f11": "fullscreen", "f1": "help", "h": "help", "escape": "quit", "q": "quit",
+    ",": "fewer", ".": "more", "g": "condition", "f11": "fullscreen", "f1": "help", "h": "help", "escape": "quit",
+    "q": "quit",
 }  # fmt: skip
 """keys of the player itself; a key that the world uses keeps the world's meaning"""
 
@@ -24,7 +25,7 @@ MEANINGS = {
     "pilot": "hand over to a script or an agent, and take back", "record": "record, from the episode's beginning on",
     "view": "the dream, the real game, both side by side", "slower": "fewer steps per second",
     "faster": "more steps per second", "fewer": "fewer passes per frame: faster, worse",
-    "more": "more passes per frame",
+    "more": "more passes per frame", "condition": "the next condition, e.g. another game, in a world that has several",
     "fullscreen": "full screen", "help": "this list", "quit": "quit",
 }  # fmt: skip
 """what a command does, in the order of the help"""

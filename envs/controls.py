@@ -46,12 +46,19 @@ class Controls:
         """place of who plays"""
         self.passes = game.stage.env.passes
         """of the steps to come"""
+        self.condition: int | None = None
+        """number of the one that the steps to come are drawn under; None: as it is where the game is"""
         self._slots, self._slot, self._episode = slots, 1, -1
 
     @property
     def playing(self) -> Pilot:
         """Who plays."""
         return self.pilots[self.pilot]
+
+    @property
+    def _under(self) -> int:
+        """Number of the condition of the next step."""
+        return int(self.game.stage.env.condition) if self.condition is None else self.condition
 
     def choose(self, frame: NDArray[np.uint8], inputs: Inputs) -> Action:
         """The action of who plays. A script or an agent that fails gives control back, and `message` says why."""
@@ -81,14 +88,15 @@ class Controls:
             MissingGame, ValueError: if the real game is wanted and cannot take part.
         """
         self._episode += 1
-        self.singles = 0
+        self.singles, self.condition = 0, None
         self.game.begin(self.seed + self._episode)
         self.playing.begin()
 
     def status(self) -> str:
         """What holds now, in one line."""
         game, who = self.game, self.playing.name
-        parts = [f"{self.passes} passes", who if len(self.pilots) > 1 else ""]
+        names = game.stage.env.conditions
+        parts = [names[self._under] if names else "", f"{self.passes} passes", who if len(self.pilots) > 1 else ""]
         if len(game.timeline.branches) > 1:
             parts.append(f"branch {game.branch.number} of {game.timeline.branches[-1].number}")
         parts += ["recording" if game.recording else "", "back in time" if game.cursor is not None else ""]
@@ -101,7 +109,7 @@ class Controls:
                 "save": self._save, "load": self._load, "slot": self._next_slot, "pilot": self._hand_over,
                 "record": self._record, "view": self._look_otherwise, "slower": lambda: self._speed(0.8),
                 "faster": lambda: self._speed(1.25), "fewer": lambda: self._passes(-1),
-                "more": lambda: self._passes(1), "help": self._help, "quit": self._quit,
+                "more": lambda: self._passes(1), "condition": self._switch, "help": self._help, "quit": self._quit,
                 "on": self.go_on,
                 "rewind": _nothing, "forward": _nothing, "fullscreen": _nothing}  # held, or the screen's
 
@@ -117,7 +125,9 @@ class Controls:
 
     def go_on(self) -> None:
         """Go on from where the game is looked at."""
-        before, self.singles = self.game.branch, 0 if self.game.cursor is not None else self.singles
+        if self.game.cursor is not None:
+            self.singles, self.condition = 0, None
+        before = self.game.branch
         self.game.go_on()
         if self.game.branch is not before:
             self.message = f"branch {self.game.branch.number} leaves branch {before.number} at {self.game.step}"
@@ -128,7 +138,7 @@ class Controls:
             self.message = "there is one branch"
             return
         self.game.select(self.game.timeline.after().number)
-        self.message, self.singles = f"branch {self.game.branch.number}, at its end", 0
+        self.message, self.singles, self.condition = f"branch {self.game.branch.number}, at its end", 0, None
         self.playing.begin()
 
     def _save(self) -> None:
@@ -137,7 +147,7 @@ class Controls:
 
     def _load(self) -> None:
         self.game.adopt(self._any_slots().load(self._slot))
-        self.message, self.singles = f"slot {self._slot} loaded", 0
+        self.message, self.singles, self.condition = f"slot {self._slot} loaded", 0, None
         self.playing.begin()
 
     def _next_slot(self) -> None:
@@ -179,6 +189,13 @@ class Controls:
     def _passes(self, more: int) -> None:
         self.passes = min(max(self.passes + more, 1), max(MOST_PASSES, self.passes))
         self.message = f"{self.passes} passes per frame"
+
+    def _switch(self) -> None:
+        env = self.game.stage.env
+        if not env.conditions:
+            raise ValueError("this world has one condition")
+        self.condition = (self._under + 1) % len(env.conditions)
+        self.message = f"from now on: {env.conditions[self.condition]}"
 
     def _help(self) -> None:
         self.help = not self.help

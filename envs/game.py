@@ -101,11 +101,14 @@ class Game:
         if self.recording:
             self._tape_branch()
 
-    def make(self, action: Action, passes: int) -> Outcome | None:
-        """Make a step with so many passes; None if the one before it has ended the episode."""
+    def make(self, action: Action, passes: int, condition: int | None = None) -> Outcome | None:
+        """Make a step with so many passes, under another condition if one is given.
+
+        None if the step before it has ended the episode.
+        """
         if self._over:
             return None
-        outcome = self.stage.step(action, passes)
+        outcome = self.stage.step(action, passes, condition)
         self._over, self._made = outcome.terminated or outcome.truncated, self._made + 1
         if self.timeline.keeps(self._made) and not self._over:
             outcome = replace(outcome, saved=self.stage.save())
@@ -119,7 +122,7 @@ class Game:
         before, (score, real_score) = self.branch.picture(len(self.branch)), self.branch.scores(len(self.branch))
         moment = Moment(action, outcome.reward, outcome.terminated, outcome.truncated, pack(outcome.frame),
                         None if outcome.real is None else pack(outcome.real), score + outcome.reward,
-                        real_score + outcome.real_reward, **who)
+                        real_score + outcome.real_reward, condition=outcome.condition, **who)
         try:
             if self.recording and self._taped is not self.branch:
                 self._tape_branch()
@@ -219,7 +222,7 @@ class Game:
             self.stage.restore(saved)  # type: ignore[arg-type]
             last = branch.picture(at)
             for moment in branch.moments[at:step]:
-                last = self.stage.step(moment.action, moment.passes).frame
+                last = self.stage.step(moment.action, moment.passes, moment.condition).frame
             if (last != branch.picture(step)).any():
                 raise StateError(f"frame {step} of branch {branch.number} does not come out again as it was: it was "
                                  "drawn with other settings, on another machine or by another version")

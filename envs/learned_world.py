@@ -5,7 +5,7 @@ import os
 import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import gymnasium
 import numpy as np
@@ -17,6 +17,7 @@ from torch import Tensor
 from world_model import Drawn, Engine, EngineConfig, EngineStats, Episode, StateError, World, WorldState, load_world
 
 from .catalogue import WORLDS, find_world
+from .conditioned import Conditioned
 from .keymap import Action, gymnasium_keys, noop_action
 from .observations import Observations
 from .starts import as_state
@@ -28,7 +29,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
 
 
-class LearnedWorld:
+class LearnedWorld(Conditioned):
     """A world as an environment holds it; to be inherited beside a Gymnasium class."""
 
     world: World
@@ -38,12 +39,10 @@ class LearnedWorld:
     metadata: dict[str, Any]
     observation_space: gymnasium.Space[Any]
     action_space: gymnasium.Space[Any]
-    recording_controls: ClassVar[dict[str, str]] = {"passes": "set_passes"}
-    """what may change between steps and recordings note with each: attribute, and the method that sets it"""
 
     def _open(self, world: str, render_mode: str | None, device: str, dtype: str, passes: int | None,
               max_episode_steps: int | None, engine: EngineConfig | dict[str, Any] | None, queue: str,
-              **observations: Any) -> None:  # fmt: skip
+              condition: str | int | None, switch: str | None, **observations: Any) -> None:  # fmt: skip
         """Load the world and check all arguments that the two environments share.
 
         Raises:
@@ -65,6 +64,7 @@ class LearnedWorld:
         opened = load_world(folder, device, dtype).with_sampler(passes)
         self.observations = Observations(opened.observation_shape, **observations)
         self.world, self.max_episode_steps, self.render_mode = opened, max_episode_steps, render_mode
+        self._choose_condition(condition, switch)
         config = EngineConfig.of(engine)
         if config.lookahead == "branch" and opened.actions.continuous:
             raise ValueError("lookahead=branch draws every action, and this world's are vectors: use repeat or policy")
@@ -195,6 +195,9 @@ class LearnedWorld:
         drawing = self._engine.config.drawing()
         if drawing:
             kwargs["engine"] = drawing
+        if self.world.conditions:
+            kwargs |= {"condition": self.start_condition, "switch": self.switch}
+        names = {"conditions": self.conditions} if self.conditions else {}
         env: dict[str, Any] = {"id": "foreframe/World-v0", "kwargs": {**kwargs, **self.observations.kwargs()}}
         if self.max_episode_steps is not None:  # a wrapper's limit is its own to note
             env["max_episode_steps"] = self.max_episode_steps
@@ -204,6 +207,7 @@ class LearnedWorld:
             "world_hash": self.world.hash,
             "run": self.run_card(),
             "fps": self.world.fps,
+            **names,
         }
 
     def get_action_meanings(self) -> list[str]:

@@ -69,6 +69,7 @@ class _Asked:
     wish: Wish
     actor: int
     passes: int
+    condition: int | None = None
 
 
 @dataclass
@@ -197,7 +198,8 @@ class Player:
         if waiting is None and not self._is_due(now, steps):
             return None
         action = controls.choose(self.game.frame, self._wish.inputs())
-        self._asked = _Asked(action, self._wish, ACTORS.index(controls.playing.name), controls.passes)
+        actor = ACTORS.index(controls.playing.name)
+        self._asked = _Asked(action, self._wish, actor, controls.passes, controls.condition)
         self._wish = Wish()
         if waiting is not None:
             self.report.replaced += waiting.action != action
@@ -241,7 +243,7 @@ class Player:
     def _make(self, asked: _Asked) -> _Made | None:
         """Make a step; None if the one before it has ended the episode. Live, called by the queue's thread."""
         before = time.perf_counter()
-        outcome = self.game.make(asked.action, asked.passes)
+        outcome = self.game.make(asked.action, asked.passes, asked.condition)
         return None if outcome is None else _Made(asked, outcome, 1000 * (time.perf_counter() - before))
 
     def _take(self, made: _Made) -> None:

@@ -65,13 +65,14 @@ def read_game(path: Path, world: World) -> tuple[Branch, dict[int, WorldState]]:
         StateError: if the file is damaged or of another world.
     """
     note, data = read_note(path, world.hash), _members(path)
-    missing = {"pictures", "lengths", *(f"moment {name}" for name in _COLUMNS)} - data.keys()
+    missing = {"pictures", "lengths", *(f"moment {name}" for name in _COLUMNS if name != "condition")} - data.keys()
     if missing:
         raise StateError(f"{path} lacks {sorted(missing)}: save another one in its place")
     whole, ends = data["pictures"].tobytes(), np.cumsum(data["lengths"])
     pictures = [whole[end - length : end] for end, length in zip(ends, data["lengths"], strict=True)]
-    columns = {name: data[f"moment {name}"].tolist() for name in _COLUMNS}
+    columns = {name: data[f"moment {name}"].tolist() for name in _COLUMNS if f"moment {name}" in data}
     columns["action"] = [as_action(action) for action in columns["action"]]
+    columns.setdefault("condition", [0] * (len(pictures) - 1))  # early files have none
     moments = [Moment(picture=picture, **{name: column[i] for name, column in columns.items()})
                for i, picture in enumerate(pictures[1:])]  # fmt: skip
     start = _join(note["start"], {name[6:]: array for name, array in data.items() if name.startswith("start ")})

@@ -48,6 +48,7 @@ class Outcome:
 
     Attributes:
         saved: the moment after it, where one is kept.
+        condition: number of the world's condition that the picture was drawn under.
     """
 
     frame: NDArray[np.uint8]
@@ -57,6 +58,7 @@ class Outcome:
     real: NDArray[np.uint8] | None = None
     real_reward: float = 0.0
     saved: StageState | None = None
+    condition: int = 0
 
 
 class Stage:
@@ -92,14 +94,17 @@ class Stage:
         self._together = True
         return Opening(frame, {"options": options, **self.env.recording_start(info)}, frames[-1])
 
-    def step(self, action: Action, passes: int) -> Outcome:
-        """One step of both, the world's drawn with so many passes."""
+    def step(self, action: Action, passes: int, condition: int | None = None) -> Outcome:
+        """One step of both, the world's drawn with so many passes and under a condition, another if one is given."""
         self.env.set_passes(passes)
+        if condition is not None:
+            self.env.set_condition(condition)
+        under = int(self.env.condition)
         frame, reward, terminated, truncated, _ = self.env.step(action)
         if not self._together or self._real is None:
-            return Outcome(frame, reward, terminated, truncated)
+            return Outcome(frame, reward, terminated, truncated, condition=under)
         real = self._real.step(action if isinstance(action, int) else np.array(action, np.float32))
-        return Outcome(frame, reward, terminated, truncated, real.frame, real.reward)
+        return Outcome(frame, reward, terminated, truncated, real.frame, real.reward, condition=under)
 
     def save(self) -> StageState:
         """This moment."""

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from world_model import Actions, StateError, World, WorldState
+from world_model import Actions, StateError, World, WorldState, condition_of
 
 Clip = tuple[NDArray[np.uint8], NDArray[Any]]
 """frames [k, H, W, 3] and the actions [k-1] between them"""
 
-OPTIONS = ("context", "frames", "actions", "state")
+OPTIONS = ("context", "frames", "actions", "state", "condition")
 
 
 @dataclass(frozen=True)
@@ -23,15 +23,23 @@ class Start:
     clip: Clip | None = None
     context: int | None = None
     state: WorldState | None = None
+    condition: int | None = None
+    """under which the rollout begins; None: that of the shipped clip, or the world's first"""
 
     def begin(self, world: World, rng: np.random.Generator, pictures: int) -> tuple[WorldState, dict[str, Any]]:
         """A rollout from the clip, and reset's info; which clip and what noise are drawn from `rng`."""
-        clip, info = self.clip, {}
+        clip, under = self.clip, self.condition
+        info: dict[str, Any] = {}
         if clip is None:
-            drawn = int(rng.integers(len(world.contexts)))
+            contexts = world.contexts
+            free = range(len(contexts)) if under is None else np.flatnonzero(contexts.conditions == under)
+            drawn = int(free[int(rng.integers(len(free)))])
             index = drawn if self.context is None else self.context
-            clip, info = (world.contexts.frames[index], world.contexts.actions[index]), {"context": index}
-        return world.start(*clip, noise_seed(rng), pictures=pictures), info
+            clip, info = (contexts.frames[index], contexts.actions[index]), {"context": index}
+            under = int(contexts.conditions[index])
+        if world.conditions:
+            info["condition"] = world.conditions[under or 0]
+        return world.start(*clip, noise_seed(rng), pictures=pictures, condition=under), info
 
 
 def check_going(state: WorldState) -> None:
@@ -49,13 +57,14 @@ def noise_seed(rng: np.random.Generator) -> int:
     return int(rng.integers(2**63 - 1))
 
 
-def checked_start(options: Mapping[str, Any] | None, world: World) -> Start:
+def checked_start(options: Mapping[str, Any] | None, world: World, condition: int | None = None) -> Start:
     """What `options` of `reset` ask for.
 
     Args:
         options: `context`, the number of a shipped clip; or `frames`, uint8 [k, H, W, 3] with k >= 1, oldest first, and
             `actions`, k-1 ids; or `state`, a `WorldState` or the path of a saved one; or nothing.
         world: what they are for.
+        condition: number of the one to begin under if `options` name none.
 
     Raises:
         ValueError: for options that are unknown or contradict each other, or a clip that does not fit the world.
@@ -63,13 +72,23 @@ def checked_start(options: Mapping[str, Any] | None, world: World) -> Start:
     """
     options = options or {}
     check_options(options)
+    if "condition" in options:
+        condition = condition_of(world.conditions, options["condition"])
     if "state" in options:
         return Start(state=as_state(options["state"], world))
     if "frames" in options:
-        return Start(clip=clip_of(options, world.observation_shape, world.actions))
+        return Start(clip=clip_of(options, world.observation_shape, world.actions), condition=condition)
     if "context" in options:
-        return Start(context=context_index(options["context"], len(world.contexts)))
-    return Start()
+        index = context_index(options["context"], len(world.contexts))
+        its = int(world.contexts.conditions[index])
+        if "condition" in options and condition != its:
+            raise ValueError(f"clip {index} is under {world.conditions[its]}, not {options['condition']!r}: name one "
+                             "of the two, or call set_condition() after the reset")
+        return Start(context=index, condition=its)
+    if condition is not None and condition not in world.contexts.conditions:
+        raise ValueError(f"no shipped clip is under {world.conditions[condition] if world.conditions else condition}: "
+                         "begin at frames of your own")
+    return Start(condition=condition)
 
 
 def as_state(value: Any, world: World) -> WorldState:
@@ -99,6 +118,9 @@ def check_options(options: Mapping[str, Any]) -> None:
         raise ValueError(f"reset options name both a {starts[0]} and {starts[1]}: give one of them")
     if "actions" in options and "frames" not in options:
         raise ValueError("reset options have actions but no frames: give the frames between which they were taken")
+    if "condition" in options and "state" in options:
+        raise ValueError("reset options name both a condition and a state, which has its own: call set_condition() "
+                         "after the reset")
 
 
 def clip_of(options: Mapping[str, Any], shape: tuple[int, int, int], kind: Actions) -> Clip:

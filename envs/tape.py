@@ -30,6 +30,7 @@ class RecordingTape:
 
     def __init__(self, path: str | Path, env: WorldEnv) -> None:
         self._id, self._steps = "", 0
+        self._controls = {"condition": "set_condition"} if env.conditions else {}
         self._recorder = ZarrRecorder(
             path,
             env.observation_space,
@@ -39,8 +40,10 @@ class RecordingTape:
                 "passes": Extra("uint16", description="network calls that the next observation was drawn with"),
                 "latency_ms": Extra("float32", unit="ms", description="how long the world took for the step"),
                 "input_ms": Extra("float32", unit="ms", description="from reading the keys to showing the frame"),
+                **{name: Extra("int64") for name in self._controls},
             },
-            meta={**env.recording_card(), "behaviours": list(ACTORS), "controls": env.recording_controls},
+            meta={**env.recording_card(), "behaviours": list(ACTORS),
+                  "controls": {"passes": "set_passes", **self._controls}},
         )
 
     def begin(self, branch: Branch) -> None:
@@ -55,7 +58,7 @@ class RecordingTape:
         action = moment.action if isinstance(moment.action, int) else np.array(moment.action, np.float32)
         self._recorder.add(before, action, moment.reward, moment.terminated, moment.truncated,
                            actor=moment.actor, passes=moment.passes, latency_ms=moment.latency_ms,
-                           input_ms=moment.input_ms)
+                           input_ms=moment.input_ms, **{name: getattr(moment, name) for name in self._controls})
         self._steps += 1
 
     def end(self, branch: Branch) -> None:

@@ -54,6 +54,8 @@ class Moment:
     """place of who acted among the session's pilots"""
     passes: int = 1
     """network calls that the picture was drawn with"""
+    condition: int = 0
+    """number of the world's condition that it was drawn under"""
     latency_ms: float = 0.0
     """that the world took"""
     input_ms: float = 0.0

@@ -49,6 +49,10 @@ class WorldEnv(LearnedWorld, gymnasium.Env[NDArray[Any], np.int64], EzPickle):
         engine: settings of `world_model.EngineConfig`: by which plan frames are drawn, and whether the next one is
             drawn before it is asked for, e.g. `{"lookahead": "repeat"}`.
         queue: of `step_async`: "fifo" makes every step, "latest" only the newest of those that have not begun.
+        condition: name or number of what episodes begin under, in a world that has several (`conditions`); None for
+            that of the clip they begin at.
+        switch: what `set_condition` does to what is remembered: "keep", "flush", "recache" or "cut"; None for what the
+            world's card says, or "keep".
 
     Raises:
         WorldError: if the world does not exist or its files are damaged; the message says what to do.
@@ -71,11 +75,13 @@ class WorldEnv(LearnedWorld, gymnasium.Env[NDArray[Any], np.int64], EzPickle):
         max_episode_steps: int | None = None,
         engine: EngineConfig | dict[str, Any] | None = None,
         queue: str = "fifo",
+        condition: str | int | None = None,
+        switch: str | None = None,
     ) -> None:
         EzPickle.__init__(self, world, render_mode, device, dtype, passes, size, grayscale, obs_dtype, frame_stack,
-                          max_episode_steps, engine, queue)  # fmt: skip
-        self._open(world, render_mode, device, dtype, passes, max_episode_steps, engine, queue, size=size,
-                   grayscale=grayscale, obs_dtype=obs_dtype, frame_stack=frame_stack)  # fmt: skip
+                          max_episode_steps, engine, queue, condition, switch)  # fmt: skip
+        self._open(world, render_mode, device, dtype, passes, max_episode_steps, engine, queue, condition, switch,
+                   size=size, grayscale=grayscale, obs_dtype=obs_dtype, frame_stack=frame_stack)  # fmt: skip
         self.observation_space = self.observations.space
         self.action_space = action_space(self.world.actions)
         self._window: Window | None = None
@@ -90,7 +96,7 @@ class WorldEnv(LearnedWorld, gymnasium.Env[NDArray[Any], np.int64], EzPickle):
             options: `{"context": i}` begins at the i-th shipped clip; `{"frames": uint8 [k, H, W, 3], "actions":
                 [k-1]}` begins at any clip with k >= 1, `actions[t]` taken after seeing `frames[t]`;
                 `{"state": state}` goes on from a state, or the file of one, as `restore` does. A seed beside it seeds
-                the generator, and all noise from here on is another.
+                the generator, and all noise from here on is another. `{"condition": name}` begins under that condition.
 
         Returns:
             The observation and info, with `context` when a shipped clip was taken.
@@ -100,7 +106,7 @@ class WorldEnv(LearnedWorld, gymnasium.Env[NDArray[Any], np.int64], EzPickle):
             StateError: if the state does not belong here, or its episode is over.
         """
         self._steps.require_empty("reset")
-        start = checked_start(options, self.world)
+        start = checked_start(options, self.world, self.start_condition)
         info: dict[str, Any] = {}
         if start.state is not None:
             self._go_on(start.state, seed)

@@ -45,8 +45,8 @@ class WorldVectorEnv(LearnedWorld, VectorEnv[Any, Any, Any], EzPickle):
         tensors: actions are taken and observations, rewards and flags given as torch tensors on the world's device,
             rewards as float32. `infos` are as otherwise, `final_obs` with tensors in it. Which episodes are over is
             decided on the host, so every step waits for the device once, and the flags go there and back.
-        device, dtype, passes, size, grayscale, obs_dtype, frame_stack, engine, queue: as those of `WorldEnv`. A guess
-            is right when it is for every environment, so looking ahead helps few of them at a time.
+        device, dtype, passes, size, grayscale, obs_dtype, frame_stack, engine, queue, condition, switch: as those of
+            `WorldEnv`. A guess is right when it is for every environment, so looking ahead helps few of them at a time.
 
     Raises:
         WorldError: if the world does not exist or its files are damaged; the message says what to do.
@@ -72,15 +72,18 @@ class WorldVectorEnv(LearnedWorld, VectorEnv[Any, Any, Any], EzPickle):
         tensors: bool = False,
         engine: EngineConfig | dict[str, Any] | None = None,
         queue: str = "fifo",
+        condition: str | int | None = None,
+        switch: str | None = None,
     ) -> None:
         EzPickle.__init__(self, world, num_envs, autoreset_mode, max_episode_steps, render_mode, device, dtype, passes,
-                          size, grayscale, obs_dtype, frame_stack, tensors, engine, queue)  # fmt: skip
+                          size, grayscale, obs_dtype, frame_stack, tensors, engine, queue, condition,
+                          switch)  # fmt: skip
         self.num_envs, self.autoreset_mode = checked_count(num_envs), checked_mode(autoreset_mode)
         if tensors not in (True, False):
             raise ValueError(f"tensors must be True or False, got {tensors!r}")
         self.tensors = tensors
-        self._open(world, render_mode, device, dtype, passes, max_episode_steps, engine, queue, size=size,
-                   grayscale=grayscale, obs_dtype=obs_dtype, frame_stack=frame_stack)  # fmt: skip
+        self._open(world, render_mode, device, dtype, passes, max_episode_steps, engine, queue, condition, switch,
+                   size=size, grayscale=grayscale, obs_dtype=obs_dtype, frame_stack=frame_stack)  # fmt: skip
         if not self._engine.config.plan_config().live:
             raise ValueError(f"the plan {self._engine.config.plan} draws scripts: use a single environment's rollout")
         if self._engine.config.lookahead == "branch" and num_envs > 1:
@@ -119,7 +122,7 @@ class WorldVectorEnv(LearnedWorld, VectorEnv[Any, Any, Any], EzPickle):
         if len(rows) < self.num_envs:
             self._begun("reset with a reset_mask")
         seeds = checked_seeds(seed, self.num_envs)
-        start = checked_start(options, self.world)
+        start = checked_start(options, self.world, self.start_condition)
         generators = self._generators.seeded([seeds[row] if row in rows else None for row in range(self.num_envs)])
         infos: dict[str, Any] = {}
         if start.state is not None:
@@ -166,7 +169,7 @@ class WorldVectorEnv(LearnedWorld, VectorEnv[Any, Any, Any], EzPickle):
             over = [row for row, episode in enumerate(self._engine.state.episodes) if episode.over]
             self._note_finals(over, infos)
         if over and self.autoreset_mode is not AutoresetMode.DISABLED:
-            self._begin(over, Start(), infos)
+            self._begin(over, Start(condition=self.start_condition), infos)
         self._look_ahead()
         return self._observations(), rewards, terminations, truncations, infos
 

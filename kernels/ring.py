@@ -96,6 +96,23 @@ class RingCache:
                              f"got {mask.dtype} {list(mask.shape)} on {mask.device}")
         self.count.masked_fill_(mask, 0)
 
+    def keep_last(self, frames: int) -> None:
+        """Forget all but the sinks and the last `frames` frames of every stream, frames >= 0. Waits for the counts.
+
+        Raises:
+            ValueError: if `frames` is negative.
+        """
+        if frames < 0:
+            raise ValueError(f"frames must not be negative, got {frames}")
+        ring = max(self.capacity - self.sinks, 1)
+        for b, age in enumerate(self.count.tolist()):
+            if min(age, self.capacity) > self.sinks + frames:
+                slots = [self.sinks + (t - self.sinks) % ring for t in range(age - frames, age)]
+                for memory in (self.k, self.v, self.k_scale, self.v_scale):
+                    if memory is not None:
+                        memory[b, self.sinks : self.sinks + frames] = memory[b, slots].clone()
+                self.count[b] = self.sinks + frames
+
     def clone(self) -> "RingCache":
         """An independent copy."""
         return self._like(lambda x: x.clone(), self.batch)

@@ -1,4 +1,8 @@
-"""Merge recordings: `python -m recorders.merge inputs=[data/a,data/b] out=data/c`."""
+"""Merge recordings: `python -m recorders.merge inputs=[data/a,data/b] out=data/c`.
+
+Recordings of different games become one under conditions, for a world that holds them all:
+`python -m recorders.merge inputs=[data/pong,data/breakout] conditions=[Pong,Breakout] out=data/both`.
+"""
 
 import sys
 from dataclasses import dataclass, field
@@ -19,9 +23,9 @@ from .episode_data import begin_episode, own_arrays
 from .layout import FRAMES, RecordingError
 from .progress import Progress
 from .recording import Recording, open_recording
-from .schema import Extra
-from .spaces import Space, space_from_card, value_at
+from .spaces import space_from_card, value_at
 from .storage import storage_at
+from .unite import Kind, united
 from .zarr_recorder import ZarrRecorder
 
 BLOCK = 256
@@ -36,6 +40,8 @@ class MergeConfig(Command):
     """folders of recordings; they are not touched"""
     out: str = MISSING
     """folder of the new recording; it must not hold one yet"""
+    conditions: list[str] = field(default_factory=list)
+    """for different games: the name of each input's, noted with every step; empty: all inputs are of one game"""
     action_space: dict[str, Any] = field(default_factory=dict)
     """for recordings from before version 1 that do not note it: +action_space={type:Discrete,n:6,start:0}"""
 
@@ -58,7 +64,9 @@ def merge(config: MergeConfig) -> int:
         raise RecordingError(f"{config.out} already holds a recording: choose another out")
     recordings = [open_recording(path) for path in config.inputs]
     kinds = [_kind(recording, config.action_space) for recording in recordings]
-    for recording, kind in zip(recordings[1:], kinds[1:], strict=True):
+    if config.conditions:
+        kinds = united(recordings, kinds, config.conditions)
+    for recording, kind in zip(recordings[1:], kinds[1:], strict=True) if not config.conditions else ():
         _check_alike(recordings[0], kinds[0], recording, kind)
     total = sum(len(recording.episodes) for recording in recordings)
     with new_recording(config.out) as out, Progress(total=total, unit="episode", desc=f"into {config.out}") as bar:
@@ -68,16 +76,7 @@ def merge(config: MergeConfig) -> int:
     return total
 
 
-@dataclass
-class _Kind:
-    """What a step of a recording holds."""
-
-    observation_space: Space
-    action_space: Space
-    extras: dict[str, Extra]
-
-
-def _kind(recording: Recording, action_space: dict[str, Any]) -> _Kind:
+def _kind(recording: Recording, action_space: dict[str, Any]) -> Kind:
     observation = action = None
     try:
         observation, action = recording.observation_space, recording.action_space
@@ -90,15 +89,15 @@ def _kind(recording: Recording, action_space: dict[str, Any]) -> _Kind:
     if observation is None or action is None:
         observation = gymnasium.spaces.Box(0, 255, recording.frame_shape, np.uint8)
         action = space_from_card({"dtype": "int64", "shape": [], **action_space})
-    return _Kind(observation, action, extras_of({"extras": extra_cards(recording)}))
+    return Kind(observation, action, extras_of({"extras": extra_cards(recording)}))
 
 
-def _check_alike(first: Recording, kind: _Kind, other: Recording, its: _Kind) -> None:
+def _check_alike(first: Recording, kind: Kind, other: Recording, its: Kind) -> None:
     for what in ("observation_space", "action_space"):
         if getattr(kind, what) != getattr(its, what):
             raise RecordingError(
                 f"{other.path} has the {what} {getattr(its, what)}, {first.path} has {getattr(kind, what)}: "
-                "recordings of different games cannot be merged"
+                "recordings of different games are merged under conditions=[one name for each input]"
             )
     if _fields(kind) != _fields(its):
         raise RecordingError(
@@ -112,21 +111,21 @@ def _check_alike(first: Recording, kind: _Kind, other: Recording, its: _Kind) ->
         )
 
 
-def _fields(kind: _Kind) -> dict[str, tuple[str, tuple[int, ...]]]:
+def _fields(kind: Kind) -> dict[str, tuple[str, tuple[int, ...]]]:
     return {name: (extra.dtype, tuple(extra.shape)) for name, extra in sorted(kind.extras.items())}
 
 
-def _copy_segment(recording: Recording, kind: _Kind, segment: str, episodes: list[Episode], out: str,
+def _copy_segment(recording: Recording, kind: Kind, segment: str, episodes: list[Episode], out: str,
                   bar: Any) -> None:  # fmt: skip
     meta = next(part.meta for part in recording.segments if part.name == segment)
     spaces = kind.observation_space, kind.action_space
-    with ZarrRecorder(out, *spaces, extras=kind.extras, meta=portable_meta(meta)) as it:
+    with ZarrRecorder(out, *spaces, extras=kind.extras, meta=portable_meta(meta) | kind.meta) as it:
         for episode in episodes:
             _copy_episode(recording, kind, episode, it)
             bar.update()
 
 
-def _copy_episode(recording: Recording, kind: _Kind, episode: Episode, recorder: ZarrRecorder) -> None:
+def _copy_episode(recording: Recording, kind: Kind, episode: Episode, recorder: ZarrRecorder) -> None:
     """Copy an episode block by block, so that long ones need little memory."""
     known = {"merged_from": episode.meta["merged_from"]} if "merged_from" in episode.meta else {}
     came = {"recording": str(recording.path), "episode": episode.id, **known}
@@ -138,7 +137,7 @@ def _copy_episode(recording: Recording, kind: _Kind, episode: Episode, recorder:
             recorder.add(
                 value_at(kind.observation_space, clip.observations, t), value_at(kind.action_space, clip.actions, t),
                 float(clip.rewards[t]), bool(clip.terminated[t]), bool(clip.truncated[t]),
-                **{name: values[t] for name, values in clip.extras.items()},
+                **kind.extras_at(clip.extras, t),
             )  # fmt: skip
         last = value_at(kind.observation_space, clip.observations, len(clip))
     recorder.end(last, **({"unfinished": True} if episode.unfinished else {}))

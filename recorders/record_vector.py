@@ -104,7 +104,8 @@ class RecordVectorEpisodes(VectorWrapper):
             done = bool(terminations[place] or truncations[place])
             same_step = done and self.mode == AutoresetMode.SAME_STEP
             told = infos["final_info"] if same_step and "final_info" in infos else infos
-            said = {**controls, **self._info_of(told, place)}
+            own = {name: value[place] if np.ndim(value) else value for name, value in controls.items()}
+            said = {**own, **self._info_of(told, place)}
             values = {name: step_value(name, self.actor, latency_ms, said) for name in self.recorder.extras}
             self.recorder.add(self._observations[place], taken[place], float(rewards[place]),
                               bool(terminations[place]), bool(truncations[place]), lane=place, **values)  # fmt: skip

@@ -14,13 +14,17 @@ BOUNDS = [-1.0, 0.0, 0.0], [1.0, 1.0, 1.0]
 """of the actions of a small world that is driven"""
 
 
-def save_small_world(folder: Path, ends: str = "never", seed: int = 0, driven: bool = False) -> Path:
-    """Write a world of 6 actions, or a driven one's vectors; episodes end never, now and then, or at the first step."""
+def save_small_world(folder: Path, ends: str = "never", seed: int = 0, driven: bool = False,
+                     conditions: tuple[str, ...] = ()) -> Path:
+    """Write a world of 6 actions, or a driven one's vectors; episodes end never, now and then, or at the first step.
+
+    With conditions its five clips are under the first, the second, the first, ...
+    """
     torch.manual_seed(seed)
     low, high = BOUNDS if driven else ([], [])
     config = WorldModelConfig(height=16, width=20, patch=[8, 10], channels=8, canvas=4, kinds=2, dim=16, layers=2,
                               heads=2, mlp_ratio=2, window=4, sinks=1, temporal_every=2, action_low=low,
-                              action_high=high)  # fmt: skip
+                              action_high=high, conditions=list(conditions))  # fmt: skip
     model = WorldModel(config)
     with torch.no_grad():
         for weights in model.parameters():
@@ -38,7 +42,8 @@ def save_small_world(folder: Path, ends: str = "never", seed: int = 0, driven: b
             "left": [-1, 0, 0], "right": [1, 0, 0], "up": [0, 1, 0], "down": [0, 0, 0.8]}}  # fmt: skip
     rng = np.random.default_rng(0)
     frames = rng.integers(0, 256, (5, 3, 16, 20, 3), np.uint8)
-    save_world(folder, model, SamplerConfig(steps=1), card, Contexts(frames, _actions(rng, driven)))
+    under = np.arange(5) % max(len(conditions), 1)
+    save_world(folder, model, SamplerConfig(steps=1), card, Contexts(frames, _actions(rng, driven), under))
     return folder
 
 

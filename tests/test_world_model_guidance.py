@@ -9,20 +9,21 @@ import torch
 from tests.small_worlds import save_small_world
 from world_model import PlanConfig, SamplerConfig, World, load_world
 from world_model.action_dropout import drop_actions
+from world_model.actions import Actions
 from world_model.graphs import StaticStep
 
 
 def test_actions_are_dropped_one_by_one_or_from_some_frame_on() -> None:
     actions = torch.randint(3, (4000, 6), generator=torch.Generator().manual_seed(1))
-    told = drop_actions(actions, 3, 0.0, 0.3, torch.Generator().manual_seed(0))
+    told = drop_actions(actions, Actions(3), 0.0, 0.3, torch.Generator().manual_seed(0))
     unknown = told == 3
     assert told[~unknown].equal(actions[~unknown])
     assert not (unknown[:, :-1] & ~unknown[:, 1:]).any()  # once unknown, unknown to the end
     assert 0.27 < unknown.any(1).float().mean() < 0.33
-    alone = drop_actions(actions, 3, 0.1, 0.0, torch.Generator().manual_seed(0)) == 3
+    alone = drop_actions(actions, Actions(3), 0.1, 0.0, torch.Generator().manual_seed(0)) == 3
     assert 0.09 < alone.float().mean() < 0.11
     assert alone[:, 5][~alone[:, :5].any(1)].float().mean() > 0.08  # unknown after known ones, as guidance asks
-    assert drop_actions(actions, 3, 0.0, 0.0, torch.Generator()) is actions
+    assert drop_actions(actions, Actions(3), 0.0, 0.0, torch.Generator()) is actions
 
 
 def rolled(world: World, steps: int = 3) -> np.ndarray:

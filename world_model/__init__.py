@@ -1,8 +1,9 @@
 """The learned world: a causal diffusion transformer over frames, trained, loaded and stepped."""
 
-from . import allocator
+from . import allocator, switching
 from .actions import Actions
 from .checkpoint import load_world, read_card, save_world, write_card
+from .checks import condition_of
 from .contexts import Contexts
 from .engine import Engine, EngineStats
 from .engine_config import EngineConfig
@@ -34,8 +35,10 @@ __all__ = [
     "WorldModelConfig",
     "WorldState",
     "allocator",
+    "condition_of",
     "load_world",
     "read_card",
     "save_world",
+    "switching",
     "write_card",
 ]

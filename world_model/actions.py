@@ -1,4 +1,8 @@
-"""What the actions of a world are: one of so many, or a vector between bounds."""
+"""What the actions of a world are: one of so many, or a vector between bounds; and what a network is told of them.
+
+A world that holds several games, or one under several conditions, is told with every action under which of them the
+frame is drawn: `told` is the action with the number of the condition behind it. Others are told the action as it is.
+"""
 
 import math
 from dataclasses import dataclass
@@ -17,11 +21,13 @@ class Actions:
         count: of discrete actions, which are 0 to count - 1; 0 where they are continuous.
         low: least value of each of the A numbers of a continuous action.
         high: largest.
+        conditions: of the world; 0 where it has none to tell.
     """
 
     count: int
     low: tuple[float, ...] = ()
     high: tuple[float, ...] = ()
+    conditions: int = 0
 
     @property
     def continuous(self) -> bool:
@@ -32,6 +38,11 @@ class Actions:
     def shape(self) -> tuple[int, ...]:
         """Of one action."""
         return (len(self.low),) if self.low else ()
+
+    @property
+    def told_shape(self) -> tuple[int, ...]:
+        """Of what is told of one."""
+        return (max(len(self.low), 1) + 1,) if self.conditions else self.shape
 
     @property
     def dtype(self) -> torch.dtype:
@@ -49,12 +60,45 @@ class Actions:
         return tuple(min(max(0.0, low), high) for low, high in zip(self.low, self.high, strict=True))
 
     def unknown(self, *lead: int, device: torch.device | None = None) -> Tensor:
-        """Unknown actions, [*lead, *shape]."""
-        return torch.full((*lead, *self.shape), self.null, dtype=self.dtype, device=device)
+        """What is told of unknown actions, under the first condition: [*lead, *told_shape]."""
+        return self.hidden(torch.zeros((*lead, *self.told_shape), dtype=self.dtype, device=device))
 
-    def pad(self, actions: Tensor, before: int = 0, after: int = 0) -> Tensor:
-        """Unknown actions around those of clips, [B, T, *shape] -> [B, before + T + after, *shape]."""
-        return F.pad(actions, (*(0, 0) * len(self.shape), before, after), value=self.null)
+    def told(self, actions: Tensor, conditions: Tensor) -> Tensor:
+        """What is told of actions [*lead, *shape] under conditions int64, of a shape that spreads to [*lead]."""
+        if not self.conditions:
+            return actions
+        numbers = actions if self.continuous else actions[..., None]
+        return torch.cat([numbers, conditions.expand(numbers.shape[:-1])[..., None].to(numbers)], -1)
+
+    def taken(self, told: Tensor) -> Tensor:
+        """The actions in what was told, [*lead, *told_shape] -> [*lead, *shape]."""
+        if not self.conditions:
+            return told
+        return told[..., :-1] if self.continuous else told[..., 0]
+
+    def condition(self, told: Tensor) -> Tensor:
+        """The conditions in what was told, [*lead, *told_shape] -> int64 [*lead]; zeros where there are none."""
+        if self.conditions:
+            return told[..., -1].long()
+        lead = told.shape[:-1] if self.continuous else told.shape
+        return torch.zeros(lead, dtype=torch.int64, device=told.device)
+
+    def hidden(self, told: Tensor) -> Tensor:
+        """The same, the actions unknown."""
+        unknown = torch.full_like(told, self.null)
+        if self.conditions:
+            unknown[..., -1] = told[..., -1]
+        return unknown
+
+    def pad(self, told: Tensor, before: int = 0, after: int = 0) -> Tensor:
+        """Unknown actions around those of clips, [B, T, *told_shape] -> [B, before + T + after, *told_shape].
+
+        Conditions go on.
+        """
+        if not self.conditions or not told.shape[1]:
+            return F.pad(told, (*(0, 0) * len(self.told_shape), before, after), value=self.null)
+        ends = told[:, :1].expand(-1, before, -1), told[:, -1:].expand(-1, after, -1)
+        return torch.cat([self.hidden(ends[0]), told, self.hidden(ends[1])], 1)
 
     def describe(self) -> str:
         """What an action has to be."""
@@ -85,8 +129,11 @@ class Actions:
             raise ValueError(f"actions must be from 0 to {self.count - 1}, got {given.reshape(-1)[:8].tolist()}")
         return given.astype(np.int64)
 
-    def possible(self, actions: Tensor) -> bool:
-        """Whether actions are known ones within bounds, or unknown."""
+    def possible(self, told: Tensor) -> bool:
+        """Whether actions are known ones within bounds, or unknown, and conditions are the world's."""
+        actions, conditions = self.taken(told), self.condition(told)
+        if bool(((conditions < 0) | (conditions >= max(self.conditions, 1))).any()):
+            return False
         if not self.continuous:
             return not bool(((actions < 0) | (actions > self.count)).any())
         low, high = (torch.tensor(bound, device=actions.device) for bound in (self.low, self.high))

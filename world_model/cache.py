@@ -13,6 +13,7 @@ from torch import Tensor
 
 from kernels import RingCache
 
+from .actions import Actions
 from .codec import Decoding, PictureCodec
 from .model_config import WorldModelConfig
 
@@ -47,11 +48,13 @@ class FrameCache:
                       dtype=like.dtype, device=like.device)
             for window in config.windows if window > 1
         ]
-        self.recent = torch.zeros(batch, config.history, *config.frame_shape, dtype=torch.float32, device=like.device)
-        """[B, history, H, W, 3] the last committed frames in model units, oldest first; zeros before the start"""
-        self.actions = config.actions.unknown(batch, max(config.action_memory, 1), device=like.device)
-        """[B, M, ...] actions that led to the last committed frames, M >= 1; unknown before the start"""
-        self.memory = config.action_memory
+        again = config.window - 1 if config.conditions else 0  # frames whose keys may have to be made again
+        self.past = torch.zeros(batch, config.history + again, *config.frame_shape, dtype=torch.float32,
+                                device=like.device)
+        """[B, history + n, H, W, 3] the last committed frames in model units, oldest first; zeros before the start"""
+        self.actions = config.actions.unknown(batch, max(config.action_memory + again, 1), device=like.device)
+        """[B, M, ...] what was told of the actions that led to the last frames, M >= 1; unknown before the start"""
+        self.history, self.memory = config.history, config.action_memory
         codec = codec or PictureCodec(config.frame_shape)
         self.pictures = torch.zeros(batch, pictures, *codec.shape, dtype=torch.uint8, device=like.device)
         """uint8 [B, K, H, W, 3] the last pictures, newest last"""
@@ -68,6 +71,11 @@ class FrameCache:
     def nbytes(self) -> int:
         """Memory held, in bytes; it never changes. Forks that share it count it each."""
         return sum(ring.nbytes for ring in self.rings) + sum(x.nbytes for x in (*self._tensors(), *self.decoding))
+
+    @property
+    def recent(self) -> Tensor:
+        """[B, history, H, W, 3] those of `past` that the network reads directly."""
+        return self.past[:, self.past.shape[1] - self.history :]
 
     @property
     def told(self) -> Tensor:
@@ -109,7 +117,7 @@ class FrameCache:
                 return
             with torch.inference_mode():  # holding the lock: whoever is left alone writes in place
                 self.rings = [ring.clone() for ring in self.rings]
-                self.recent, self.actions, self.pictures = (x.clone() for x in self._tensors())
+                self.past, self.actions, self.pictures = (x.clone() for x in self._tensors())
             self._holders.discard(self)
             self._holders = weakref.WeakSet([self])
 
@@ -125,7 +133,7 @@ class FrameCache:
             theirs = weakref.WeakSet(others)
             for other in others:
                 other.rings, other._holders = rings, theirs
-                other.recent, other.actions, other.pictures = tensors
+                other.past, other.actions, other.pictures = tensors
 
     @torch.inference_mode()
     def take(self, rows: list[int]) -> "FrameCache":
@@ -143,19 +151,39 @@ class FrameCache:
             memory[rows] = x
         self.decoding = tuple(_replaced(mine, rows, x) for mine, x in zip(self.decoding, other.decoding, strict=True))
 
+    @torch.inference_mode()
+    def keep_last(self, frames: int) -> None:
+        """Forget the keys and values of all but the sinks and the last `frames` frames (KV flush, Infinity-RoPE).
+
+        What is read directly stays: the last pictures and actions.
+        """
+        self.own()
+        for ring in self.rings:
+            ring.keep_last(frames)
+
+    @torch.inference_mode()
+    def forget(self, codec: PictureCodec, actions: Actions) -> None:
+        """Be as empty as before the start, but for the last pictures as they were shown."""
+        self.own()
+        for ring in self.rings:
+            ring.reset()
+        self.past.zero_()
+        self.actions.copy_(actions.unknown(*self.actions.shape[:2]))
+        self.decoding = codec.begin(self.batch)
+
     def replace_pictures(self, pictures: Tensor) -> None:
         """Keep these last pictures from now on, uint8 [B, K, H, W, 3], K >= 1."""
         self.own()
         self.pictures = pictures.contiguous()
 
     def _tensors(self) -> tuple[Tensor, Tensor, Tensor]:
-        return self.recent, self.actions, self.pictures
+        return self.past, self.actions, self.pictures
 
     def _like(self, rings: list[RingCache], tensors: "tuple[Tensor, ...] | list[Tensor]",
               decoding: Decoding) -> "FrameCache":
         other = object.__new__(FrameCache)
-        other.rings, other.memory, other.decoding = rings, self.memory, decoding
-        other.recent, other.actions, other.pictures = tensors
+        other.rings, other.history, other.memory, other.decoding = rings, self.history, self.memory, decoding
+        other.past, other.actions, other.pictures = tensors
         other._holders = weakref.WeakSet([other])
         return other
 

@@ -21,7 +21,7 @@ class Clips:
     frames: Tensor
     """uint8 [B, T+1, H, W, 3], or [B, T+1, R, S, C] where an AR-VAE's tokens are learned"""
     actions: Tensor
-    """[B, T+1, ...]: `actions[:, i]` leads to frame i; unknown, `Actions.null`, where nothing led to it"""
+    """[B, T+1, ...] as told (`Actions.told`): `actions[:, i]` leads to frame i; unknown where nothing led to it"""
     rewards: Tensor
     """int64 [B, T+1]: index into the model's reward values, of the step that led to frame i"""
     terminated: Tensor
@@ -47,7 +47,8 @@ class Places:
     """Where the clips of a training step lie, drawn before they are cut."""
 
     clips: np.ndarray
-    """int64 [B, 2]: first row, end of the episode"""
+    """int64 [B, 2]: first row, end of the episode; or [B, 4]: as well the frame from which on the clip is another one,
+    under another condition, and that one's row"""
     moments: np.ndarray
     """int64 [M, 2], likewise, of single frames with those just before them"""
 
@@ -65,6 +66,7 @@ class ClipSource:
         event_share: share of clips around an event, every kind equally often.
         hard_share: share of clips that end near a frame which was drawn badly.
         seed: decides the places.
+        switch_share: share of clips that go on as one under another condition from some frame on.
         progress: whether a bar shows the loading.
         codes: what a network that draws an AR-VAE's tokens learns instead of frames, uint8 [rows, R, S, C].
 
@@ -74,18 +76,20 @@ class ClipSource:
 
     def __init__(self, recording: Recording | TrainingCache, episodes: list[Episode], reward_values: list[float],
                  actions: Actions, event_share: float = 0.2, hard_share: float = 0.0, seed: int = 0,
-                 progress: bool = True, codes: np.ndarray | None = None):
+                 progress: bool = True, codes: np.ndarray | None = None, switch_share: float = 0.0):
         if not episodes:
             raise ValueError(f"no episode of {recording.path} is left to train on: record more, or lower heldout")
         self._cache = recording if isinstance(recording, TrainingCache) else None
         self._loaded = None if isinstance(recording, TrainingCache) else recording.load_frames(progress=progress)
         self.codes = codes
-        self.seed, self.event_share, self.hard_share = seed, event_share, hard_share
+        self.seed, self.event_share, self.hard_share, self.switch_share = seed, event_share, hard_share, switch_share
         self.kind = actions
         first = np.array([e.start for e in recording.episodes])
         # Row t of a recording holds frame t and the action taken there; a clip wants the action before the frame.
         taken = recording.extra("action")
-        self.actions = _led_to(taken.astype(np.float32 if actions.continuous else np.int64), first, actions.null)
+        led = _led_to(taken.astype(np.float32 if actions.continuous else np.int64), first, actions.null)
+        self.actions = actions.told(torch.from_numpy(led), torch.from_numpy(_conditions(recording, actions))).numpy()
+        """as told, of every row"""
         rewards = _led_to(recording.extra("reward").astype(np.float32), first, 0)
         self.terminated = _led_to(recording.extra("terminated").astype(np.float32), first, 0)
         self.starts = np.array([e.start for e in episodes])
@@ -125,7 +129,7 @@ class ClipSource:
         return self.cut(self.moment_places(step, size, frames), frames)
 
     def places(self, step: int, size: int, frames: int) -> np.ndarray:
-        """Where `size` clips of `frames` frames lie, int64 [size, 2]: first row, end of the episode.
+        """Where `size` clips of `frames` frames lie, int64 [size, 2] or [size, 4], see `Places`.
 
         A clip may end one frame behind the end of its episode: the last frame is then there twice, so that it is
         once the past of another.
@@ -135,7 +139,21 @@ class ClipSource:
         """
         rng = np.random.default_rng([self.seed, step])
         hard = self.difficulty.draw(rng, size)
-        return np.array([self._place(rng, frames, hard[i : i + 1]) for i in range(size)]).reshape(-1, 2)
+        places = np.array([self._place(rng, frames, hard[i : i + 1]) for i in range(size)]).reshape(-1, 2)
+        return places if not self.switch_share else self._with_switches(places, frames, step)
+
+    def _with_switches(self, places: np.ndarray, frames: int, step: int) -> np.ndarray:
+        """Places [B, 4] of clips some of which become others: places [B, 2], the frame where, and the row of that."""
+        rng = np.random.default_rng([self.seed, step, 2])
+        under = self.kind.condition(torch.from_numpy(self.actions)).numpy()
+        nothing = np.full((len(places), 1), frames), np.zeros((len(places), 1), np.int64)
+        whole = np.concatenate([places, *nothing], 1)
+        for i in np.flatnonzero(rng.random(len(places)) < self.switch_share):
+            other = next((place for place in (self._place(rng, frames, np.zeros(0, np.int64)) for _ in range(100))
+                          if under[place[0]] != under[places[i, 0]]), None)
+            if other is not None:
+                whole[i, 2:] = int(rng.integers(2, frames)), other[0] + 1  # an action led there
+        return whole
 
     def moment_places(self, step: int, size: int, frames: int) -> np.ndarray:
         """`places` of short clips for learning their last frame: half anywhere, half where `nearby` is high."""
@@ -147,22 +165,27 @@ class ClipSource:
         return np.array(places[:size]).reshape(-1, 2)
 
     def cut(self, places: np.ndarray, frames: int) -> Clips:
-        """Clips of `frames` frames from places int64 [B, 2], oldest frame first."""
+        """Clips of `frames` frames from `Places`, oldest frame first."""
         wanted = places[:, :1] + np.arange(frames)
-        rows = np.minimum(wanted, places[:, 1:] - 1)
+        rows = np.minimum(wanted, places[:, 1:2] - 1)
         behind = wanted > rows
+        fresh = np.zeros_like(behind)
+        if places.shape[1] > 2:
+            since = np.arange(frames) - places[:, 2:3]
+            rows, behind = np.where(since < 0, rows, places[:, 3:] + since), behind & (since < 0)
+            fresh = since == 0
         return Clips(
             frames=torch.from_numpy(np.asarray(self.learned[rows])),
             actions=torch.from_numpy(self._between(rows, behind)),
-            rewards=torch.from_numpy(np.where(behind, self.no_reward, self.reward_index[rows])),
-            terminated=torch.from_numpy(np.where(behind, 0, self.terminated[rows]).astype(np.float32)),
+            rewards=torch.from_numpy(np.where(behind | fresh, self.no_reward, self.reward_index[rows])),
+            terminated=torch.from_numpy(np.where(behind | fresh, 0, self.terminated[rows]).astype(np.float32)),
             rows=rows,
         )
 
     def _between(self, rows: np.ndarray, behind: np.ndarray) -> np.ndarray:
         """Actions that led to these rows [B, T], unknown where a frame lies `behind` its episode: [B, T, ...]."""
         actions = self.actions[rows]
-        actions[behind] = self.kind.null
+        actions[behind] = self.kind.hidden(torch.from_numpy(actions[behind])).numpy()
         return actions
 
     def _picture_statistics(self, sample: np.ndarray) -> tuple[Tensor, Tensor]:
@@ -202,6 +225,17 @@ class ClipSource:
         low, stop = int(self.starts[episode]), int(self.stops[episode])
         high = stop + 1 - frames
         return (min(max(start, low), high), stop) if low <= high else None
+
+
+def _conditions(recording: Recording | TrainingCache, actions: Actions) -> np.ndarray:
+    """Under which each frame of a recording was drawn, int64 [rows]."""
+    if not actions.conditions:
+        return np.zeros(0, np.int64)
+    noted = recording.extra("condition").astype(np.int64)
+    first = np.array([e.start for e in recording.episodes])
+    moved = np.roll(noted, 1)
+    moved[first] = noted[first]
+    return moved
 
 
 def _led_to(values: np.ndarray, first: np.ndarray, nothing: float) -> np.ndarray:

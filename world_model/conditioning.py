@@ -1,4 +1,4 @@
-"""What every frame is told besides its pixels: its noise level and the action that leads to it."""
+"""What every frame is told besides its pixels: its noise level, the action that leads to it, and its condition."""
 
 import math
 
@@ -16,19 +16,25 @@ class Conditioning(nn.Module):
     a past action is cheaper told than inferred from pictures.
 
     Some actions are unknown (`Actions.null`): before the first frame of an episode, for look-ahead, and for guidance.
+
+    A condition, say the game of a world that holds several, reaches the frames of its own segment alone (the segment
+    mask of Mask2DiT), while frames go on seeing each other: so it may change with any frame.
     """
 
     speeds: Tensor
 
     def __init__(self, actions: Actions, dim: int, memory: int, frequencies: int = 64):
         super().__init__()
-        self.memory = memory
+        self.memory, self.kind = memory, actions
         self.action, *earlier = (_told_by(actions, dim) for _ in range(1 + memory))
         self.earlier = nn.ModuleList(earlier)
         for table in earlier:
             nn.init.zeros_(table.weight)
             if isinstance(table, ActionVector):
                 nn.init.zeros_(table.unknown)
+        self.condition = nn.Embedding(actions.conditions, dim) if actions.conditions else None
+        if self.condition is not None:
+            nn.init.zeros_(self.condition.weight)
         self.level = nn.Sequential(nn.Linear(2 * frequencies, dim), nn.SiLU(), nn.Linear(dim, dim))
         self.register_buffer("speeds", wave_speeds(frequencies), persistent=False)
 
@@ -50,10 +56,11 @@ class Conditioning(nn.Module):
     def embed_actions(self, actions: Tensor) -> Tensor:
         """What actions alone say: [B, memory + T, ...] -> [B, T, D]."""
         memory, frames = self.memory, actions.shape[1] - self.memory
-        told: Tensor = self.action(actions[:, memory:])
+        taken = self.kind.taken(actions)
+        told: Tensor = self.action(taken[:, memory:])
         for i, table in enumerate(self.earlier, start=1):
-            told = told + table(actions[:, memory - i : memory - i + frames])
-        return told
+            told = told + table(taken[:, memory - i : memory - i + frames])
+        return told if self.condition is None else told + self.condition(self.kind.condition(actions[:, memory:]))
 
     def fill(self) -> None:
         """Make anew what is not in a world's file, once the weights are where they belong."""

@@ -1,7 +1,7 @@
 """Steps rollouts and, if told so, draws their next frames before somebody asks. What is drawn never depends on that."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from weakref import finalize
 
@@ -128,6 +128,12 @@ class Engine:
             self._look.redraw(Drawer(world))
         if self._state is not None:
             self._take_off(self._state)
+
+    def change(self, change: Callable[[WorldState], object]) -> None:
+        """Have the present state changed in place. Guesses are dropped, frames in flight begun anew if they were."""
+        self.forget()
+        change(self.state)
+        self._take_off(self.state)
 
     def forget(self) -> None:
         """Drop all guesses, before the state is changed by somebody else."""

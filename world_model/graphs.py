@@ -53,7 +53,7 @@ class StaticStep:
         return self._places != [x.data_ptr() for x in _tensors(self.cache)]
 
     def load(self, actions: Tensor) -> None:
-        """Put the next frame's noise and actions, int64 [B], where the step reads them."""
+        """Put the next frame's noise and what is told of actions [B, ...] where the step reads them."""
         self.fresh_noise.copy_(batch_noise(self.state.seeds, self.state.frames, self.world.model.config.frame_shape))
         self.noise.copy_(self.fresh_noise, non_blocking=True)
         self.actions.copy_(actions[:, None], non_blocking=True)
@@ -64,7 +64,7 @@ class StaticStep:
         model, dtype, cache = self.world.model, self.world.dtype, self.cache
         x, led, recent = self.noise[:, None], torch.cat([cache.told, self.actions], 1), cache.recent.to(dtype)
         guidance = self.world.sampler.guidance
-        unknown = torch.full_like(self.actions, model.actions.null)
+        unknown = model.actions.hidden(self.actions)
         told = [led] if guidance == 1 else [led, torch.cat([cache.told, unknown], 1)]
         tokens: list[Tensor] = []
         for i, times in enumerate(self.times[:-1]):
@@ -88,7 +88,7 @@ class StaticStep:
 
     def step(self, actions: Tensor) -> Drawn:
         """`World.step_tensors` for this state."""
-        self.load(actions)
+        self.load(self.world.told(self.state, actions))
         drawn = self.run()
         self.state.frames = [n + 1 for n in self.state.frames]
         return drawn
@@ -123,7 +123,7 @@ class StepGraph(StaticStep):
     def step(self, actions: Tensor) -> Drawn:
         """`World.step_tensors` for this state, replayed."""
         torch.cuda.current_stream(self.world.device).synchronize()  # the host's noise buffer is free again
-        self.load(actions)
+        self.load(self.world.told(self.state, actions))
         self.graph.replay()
         self.state.frames = [n + 1 for n in self.state.frames]
         assert self.drawn is not None
@@ -133,7 +133,7 @@ class StepGraph(StaticStep):
 def _tensors(cache: "FrameCache") -> list[Tensor]:
     """All that a step writes."""
     rings = [x for ring in cache.rings for x in (ring.k, ring.v, ring.k_scale, ring.v_scale, ring.count)]
-    return [x for x in (*rings, cache.recent, cache.actions, cache.pictures) if x is not None]
+    return [x for x in (*rings, cache.past, cache.actions, cache.pictures) if x is not None]
 
 
 def _copies(cache: "FrameCache") -> list[Tensor]:

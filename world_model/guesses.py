@@ -71,7 +71,7 @@ class Guesser:
         if self.mode == "branch":
             return Guess(None)
         if self.mode == "repeat" or self.policy is None:
-            return Guess(self._known(state.last_actions))
+            return Guess(self._known(self.world.actions.taken(state.last_actions)))
         actions = torch.as_tensor(self.policy(state.pictures))
         try:
             checked = self.world.actions.checked(actions.detach().cpu().numpy(), len(state))

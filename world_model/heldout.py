@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from recorders import Episode
@@ -13,19 +13,30 @@ Split = tuple[list[Episode], list[Episode]]
 """episodes trained on, episodes held out"""
 
 
-def split(episodes: list[Episode], share: float) -> Split:
-    """(training, held-out) episodes; the last ones are held out, at least one where there are two and share > 0."""
-    count = min(max(1, round(len(episodes) * share)), len(episodes) - 1) if share > 0 else 0
-    return episodes[: len(episodes) - count], episodes[len(episodes) - count :]
+def split(episodes: list[Episode], share: float, conditions: Sequence[int] = ()) -> Split:
+    """(training, held-out) episodes; the last ones are held out, at least one where there are two and share > 0.
+
+    With `conditions`, one for each episode, so it is for the episodes under each of them.
+    """
+    training, heldout = list[Episode](), list[Episode]()
+    under = conditions or [0] * len(episodes)
+    for condition in sorted(set(under)):
+        mine = [e for e, its in zip(episodes, under, strict=True) if its == condition]
+        count = min(max(1, round(len(mine) * share)), len(mine) - 1) if share > 0 else 0
+        training += mine[: len(mine) - count]
+        heldout += mine[len(mine) - count :]
+    return training, heldout
 
 
-def split_for(folder: Path, episodes: list[Episode], share: float, before: Collection[str] = ()) -> Split:
+def split_for(folder: Path, episodes: list[Episode], share: float, before: Collection[str] = (),
+              conditions: Sequence[int] = ()) -> Split:
     """`split`, unless a run has begun in `folder`: what it held out stays so, episodes recorded since are trained on.
 
     Args:
         folder: of the run.
         episodes: of the recording.
         share: that is held out of a recording of which nothing has been.
+        conditions: under which each episode was recorded, where they differ.
         before: ids that a world which the run begins with held out; they stay so, too.
 
     Raises:
@@ -35,7 +46,7 @@ def split_for(folder: Path, episodes: list[Episode], share: float, before: Colle
     if held is None or (held and not any(e.id in held for e in episodes)):  # none, or of another recording
         held = {e.id for e in episodes} & set(before)
         if not held:
-            return split(episodes, share)
+            return split(episodes, share, conditions)
     return [e for e in episodes if e.id not in held], [e for e in episodes if e.id in held]
 
 

@@ -50,13 +50,13 @@ def visible_frames(groups: list[list[int]], group: int) -> list[int]:
 
 @torch.inference_mode()
 def by_keyframes(world: "World", state: WorldState, actions: Tensor, plan: PlanConfig) -> Iterator["Drawn"]:
-    """Segment after segment of actions int64 [B, n]; what is left of a script is drawn one after the other."""
+    """Segment after segment of actions [B, n, ...], as told; what is left of a script is drawn one after the other."""
     path = flow_path(world.sampler)
     for first in range(0, actions.shape[1], plan.segment):
         part = actions[:, first : first + plan.segment]
         if part.shape[1] < SHORTEST:
             for action in part.unbind(1):
-                yield world.step_tensors(state, action)
+                yield world.step_tensors(state, world.actions.taken(action))
             continue
         frames = _draw_segment(world, state, part, path)
         for i in range(part.shape[1]):
@@ -89,7 +89,7 @@ def _estimate(world: "World", state: WorldState, x: Tensor, times: Tensor, actio
     clean, guidance = _told(world, state, x, times, actions, sees), world.sampler.guidance
     if guidance == 1:
         return clean
-    unknown = torch.full_like(actions, world.model.actions.null)
+    unknown = world.model.actions.hidden(actions)
     return torch.lerp(_told(world, state, x, times, unknown, sees), clean, guidance)
 
 

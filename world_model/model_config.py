@@ -36,6 +36,8 @@ class WorldModelConfig:
     """least value of each number of a continuous action; empty where actions are discrete"""
     action_high: list[float] = field(default_factory=list)
     """largest value likewise"""
+    conditions: list[str] = field(default_factory=list)
+    """names of what frames are drawn under: the games of a world that holds several, say; empty: there is only one"""
     action_memory: int = 3
     """earlier actions a frame is told besides the one that leads to it"""
     reward_values: list[float] = field(default_factory=lambda: [-1.0, 0.0, 1.0])
@@ -81,6 +83,9 @@ class WorldModelConfig:
                 or not all(-1e6 <= low < high <= 1e6 for low, high in between)):
             raise ValueError("action_low and action_high must be as many finite numbers, at most 64, each low below "
                              f"its high, got {self.action_low} and {self.action_high}")
+        self.conditions = [str(name) for name in self.conditions]
+        if len(self.conditions) > 1024 or len(set(self.conditions)) < len(self.conditions):
+            raise ValueError(f"conditions must be at most 1024 different names, got {self.conditions}")
         if not self.reward_values or len(self.reward_values) > 1024:
             raise ValueError(f"reward_values must hold 1 to 1024 values, got {len(self.reward_values)}")
 
@@ -111,7 +116,8 @@ class WorldModelConfig:
     @property
     def actions(self) -> Actions:
         """What an action is."""
-        return Actions(0 if self.action_low else self.num_actions, tuple(self.action_low), tuple(self.action_high))
+        return Actions(0 if self.action_low else self.num_actions, tuple(self.action_low), tuple(self.action_high),
+                       len(self.conditions))
 
     @property
     def tokens(self) -> int:

@@ -65,6 +65,9 @@ class Objective(nn.Module):
         if portion.part:
             generator = self._generator(step, portion.part)
         record = {"mode": mode} | self._losses(mode, portion.clips, generator, step)
+        if self.config.openings:
+            record["opening"] = self._opening_loss(generator, portion.clips)
+            record["loss"] = record["loss"] + record["opening"]
         if portion.moments is None:
             return record["loss"], record
         record["nearby"] = self._nearby_loss(generator, portion.moments, step)
@@ -105,6 +108,17 @@ class Objective(nn.Module):
         outcome = self._outcome(tokens[:, 1:], clips.rewards[:, 1:], clips.terminated[:, 1:], committed)
         return {"loss": picture + self.config.loss.outcome * outcome, "picture": picture,
                 "outcome": outcome} | _by_level(errors, times)
+
+    def _opening_loss(self, generator: torch.Generator, clips: Clips) -> Tensor:
+        """Picture loss of some frames of every clip drawn as the first of an episode, from nothing."""
+        chosen = torch.linspace(0, clips.frames.shape[1] - 1, self.config.openings).round().long()
+        x = self.model.scaler.encode(clips.frames[:, chosen].flatten(0, 1)[:, None].to(self.device))
+        told = self.model.actions.hidden(clips.actions[:, chosen].flatten(0, 1)[:, None]).to(self.device)
+        times = self.levels.times("teacher", len(x), 1, generator).to(self.device)
+        noise = torch.randn(x.shape, generator=generator).to(self.device)
+        estimate, _ = self.model(torch.lerp(x, noise, times[..., None, None, None]), times, told)
+        weight = torch.ones_like(x[..., :1]) if self.model.config.latents else self.places.expand(*x.shape[:4], 1)
+        return picture_loss(estimate, x, weight, times, self.config.loss).mean()
 
     def _outcome(self, tokens: Tensor, rewards: Tensor, terminated: Tensor, known: Tensor) -> Tensor:
         """Loss of rewards and ends, read off the tokens [B, T, N, D] of those frames [B, T] that are `known`."""
@@ -181,7 +195,7 @@ class Objective(nn.Module):
 
     def _told(self, actions: Tensor, generator: torch.Generator) -> Tensor:
         """Actions [B, T+1] of clips as far as the network is told them."""
-        return drop_actions(actions.to(self.device), self.model.actions.null, self.config.action_dropout,
+        return drop_actions(actions.to(self.device), self.model.actions, self.config.action_dropout,
                             self.config.action_cut, generator)
 
     def _nearby_loss(self, generator: torch.Generator, clips: Clips, step: int) -> Tensor:

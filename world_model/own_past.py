@@ -58,10 +58,12 @@ def free_past(model: WorldModel, clips: Clips, sampler: SamplerConfig, first: in
     """
     passes = int(torch.randint(1, sampler.steps + 1, (), generator=generator))
     seeds = torch.randint(2**31, (len(clips.frames),), generator=generator).tolist()
-    frames, actions = clips.frames[:, :-1].numpy().copy(), clips.actions.numpy()
+    frames = clips.frames[:, :-1].numpy().copy()
+    actions, under = model.actions.taken(clips.actions).numpy(), model.actions.condition(clips.actions).numpy()
     world = World(model, replace(sampler, steps=passes), {}, Contexts(frames, actions[:, 1:-1]))
-    state = world.start_batch(frames[:, :first], actions[:, 1:first], seeds)
+    state = world.start_batch(frames[:, :first], actions[:, 1:first], seeds, conditions=under[:, :first])
     for i in range(first, frames.shape[1]):
+        state.conditions = under[:, i].tolist()
         frames[:, i] = world.step_batch(state, actions[:, i])[0]
     return model.scaler.encode(torch.from_numpy(frames).to(world.device))
 

@@ -45,7 +45,7 @@ class Passes:
         self.tokens: Tensor | None = None
         self.guidance, self.unguided = world.sampler.guidance if guided else 1.0, None
         if self.guidance != 1:
-            unknown = torch.full_like(actions, world.model.actions.null)
+            unknown = world.model.actions.hidden(actions)
             self.unguided = Passes(world, state, unknown, causal, keep_on, guided=False)
 
     def __call__(self, live: Tensor, times: Tensor, first: int) -> Tensor:

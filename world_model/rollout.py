@@ -1,28 +1,24 @@
 """Stepping a trained world: one frame per action, with everything that must be remembered in a WorldState."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .actions import Actions
 from .cache import FrameCache
-from .checks import check_start
-from .codec import PictureCodec
-from .contexts import Contexts
-from .model import WorldModel
+from .checks import check_start, checked_conditions, condition_of
 from .passes import Passes, with_noise
 from .plan_config import PlanConfig
 from .plans import live_levels
 from .precision import own_settings
 from .replenishment import replenish, shown_before
-from .sampler import SamplerConfig, flow_path, level_times, run_levels
+from .sampler import flow_path, level_times, run_levels
 from .scripted import begun, roll_out
 from .served import ServedModel, ServedStep, can_serve
 from .state import Flight, StateError, WorldState
+from .trained_world import TrainedWorld
 
 
 @dataclass
@@ -37,62 +33,11 @@ class Drawn:
     """bool [B]"""
 
 
-class World:
+class World(TrainedWorld):
     """A trained network as a game: `start` from real frames, then `step` with actions."""
 
-    def __init__(self, model: WorldModel, sampler: SamplerConfig, card: dict[str, Any], contexts: Contexts,
-                 hash: str = "", codec: PictureCodec | None = None):
-        self.model = model
-        self.codec = codec or PictureCodec(model.config.frame_shape)
-        if model.config.latents and sampler.still:
-            raise ValueError(f"sampler.still={sampler.still} compares pixels, and this world draws an AR-VAE's tokens: "
-                             "pass still=0")
-        self.sampler = sampler
-        self.card = card
-        self.contexts = contexts
-        self.hash = hash
-        self.device = model.tokenizer.place.device
-        self.dtype = model.tokenizer.place.dtype
-        self._served: list[ServedModel] = []  # one at most; worlds that share weights share it
-
-    @property
-    def observation_shape(self) -> tuple[int, int, int]:
-        """(H, W, 3)."""
-        return self.codec.shape
-
-    @property
-    def actions(self) -> Actions:
-        """What an action is."""
-        return self.model.actions
-
-    @property
-    def num_actions(self) -> int:
-        """Discrete actions are 0..num_actions-1; 0 where actions are continuous."""
-        return self.model.actions.count
-
-    @property
-    def fps(self) -> float:
-        """Steps per second of the real game."""
-        return float(self.card["fps"])
-
-    @property
-    def action_meanings(self) -> list[str]:
-        """Name of every action."""
-        return list(self.card["actions"]["meanings"])
-
-    def with_sampler(self, steps: int | None = None, shift: float | None = None, reuse: bool | None = None,
-                     guidance: float | None = None, still: int | None = None) -> "World":
-        """The same network drawn otherwise (shared weights): settings of its `SamplerConfig`, None as they are."""
-        own = self.sampler
-        asked = {"steps": steps, "shift": shift, "reuse": reuse, "guidance": guidance, "still": still}
-        sampler = replace(own, **{name: value for name, value in asked.items() if value is not None})  # type: ignore[arg-type]
-        if sampler == own:
-            return self
-        other = World(self.model, sampler, self.card, self.contexts, self.hash, self.codec)
-        other._served = self._served
-        return other
-
-    def start(self, frames: np.ndarray, actions: np.ndarray, seed: int, pictures: int = 1) -> WorldState:
+    def start(self, frames: np.ndarray, actions: np.ndarray, seed: int, pictures: int = 1,
+              condition: str | int | None = None) -> WorldState:
         """Commit real frames as the past of one rollout.
 
         Args:
@@ -100,11 +45,13 @@ class World:
             actions: int [k - 1]; `actions[i]` was taken after seeing `frames[i]`.
             seed: any non-negative integer; with the actions it decides everything drawn afterwards.
             pictures: last pictures that the state keeps as they were shown; the oldest stands for those before it.
+            condition: name or number of the one that the frames are under; None for the world's own (`under`).
 
         Raises:
-            ValueError: if shapes, dtype or action ids do not fit this world.
+            ValueError: if shapes, dtype, action ids or the condition do not fit this world.
         """
-        return self.start_batch(np.asarray(frames)[None], np.asarray(actions)[None], [seed], pictures)
+        number = self.condition if condition is None else condition_of(self.conditions, condition)
+        return self.start_batch(np.asarray(frames)[None], np.asarray(actions)[None], [seed], pictures, [number])
 
     def step(self, state: WorldState, action: int | np.ndarray) -> tuple[np.ndarray, float, bool]:
         """Draw the frame that `action` leads to and commit it. `state` advances in place.
@@ -121,18 +68,23 @@ class World:
 
     @own_settings
     @torch.inference_mode()
-    def start_batch(self, frames: np.ndarray, actions: np.ndarray, seeds: list[int], pictures: int = 1) -> WorldState:
-        """`start` for B rollouts: frames [B, k, H, W, 3], actions [B, k - 1], B seeds."""
+    def start_batch(self, frames: np.ndarray, actions: np.ndarray, seeds: list[int], pictures: int = 1,
+                    conditions: "list[int] | np.ndarray | None" = None) -> WorldState:
+        """`start` for B rollouts: frames [B, k, H, W, 3], actions [B, k - 1], B seeds, conditions [B] or [B, k]."""
         frames, actions = check_start(frames, actions, self.observation_shape, self.actions)
         if len(seeds) != len(frames) or min(seeds) < 0:
             raise ValueError(f"need {len(frames)} non-negative seeds, got {seeds}")
         if pictures < 1:
             raise ValueError(f"pictures must be at least 1, got {pictures}")
+        under = checked_conditions(conditions, self.condition, frames.shape[:2], len(self.conditions))
         cache = FrameCache(self.model.config, self.model.tokenizer.place, len(frames), pictures, self.codec)
-        state = WorldState(cache, [int(s) for s in seeds], [0] * len(frames), self.hash)
+        state = WorldState(cache, [int(s) for s in seeds], [0] * len(frames), self.hash,
+                           conditions=under[:, -1].tolist())
         shown = torch.from_numpy(frames).to(self.device)
         cache.pictures.copy_(shown[:, :1].expand_as(cache.pictures))
-        led = self.actions.pad(torch.from_numpy(actions), before=1).to(self.device)
+        first = self.actions.taken(self.actions.unknown(len(frames), 1))
+        led = self.actions.told(torch.cat([first, torch.from_numpy(actions)], 1), torch.from_numpy(under))
+        led = led.to(self.device)
         known = self.codec.read(shown)
         cache.decoding = self.codec.show(known, cache.decoding)[1]
         x = self.model.scaler.encode(known)
@@ -179,7 +131,8 @@ class World:
         self.take_off(state, stagger, keep_on)
         flight = state.flight
         x = with_noise(self, state, flight.x if flight else None, levels.shape[1])
-        drawn, later = self.draw_next(state, x, levels, Passes(self, state, actions[:, None], keep_on=keep_on))
+        told = self.told(state, actions)[:, None]
+        drawn, later = self.draw_next(state, x, levels, Passes(self, state, told, keep_on=keep_on))
         state.flight = flight.like(later) if flight else None
         return drawn
 
@@ -202,7 +155,7 @@ class World:
     @own_settings
     def commit_drawn(self, state: WorldState, clean: Tensor, actions: Tensor,
                      served: ServedStep | None = None) -> Drawn:
-        """Commit the next frame, [B, ...] in model units, as it is shown, in uint8. actions int64 [B, 1].
+        """Commit the next frame, [B, ...] in model units, as it is shown, in uint8. actions [B, 1, ...], as told.
 
         `served`: of the passes that drew it.
         """
@@ -230,7 +183,14 @@ class World:
             ValueError: if the actions do not fit, or the plan cannot be.
             StateError: if the state is of another world or number format.
         """
-        return roll_out(self, state, self.checked_script(state, actions), plan or PlanConfig())
+        return roll_out(self, state, self.told(state, self.checked_script(state, actions)), plan or PlanConfig())
+
+    def told(self, state: WorldState, actions: Tensor) -> Tensor:
+        """What the network is told of actions [B, ...] or [B, n, ...] that rollouts take under their conditions."""
+        if not self.conditions:
+            return actions
+        under = torch.tensor(state.conditions, device=actions.device)
+        return self.actions.told(actions, under.view(-1, *[1] * (actions.dim() - 1 - len(self.actions.shape))))
 
     def checked_script(self, state: WorldState, actions: np.ndarray) -> Tensor:
         """Actions of a script for `state`, int64 [B, n] on the device of this world.
@@ -274,7 +234,8 @@ class World:
         if stagger == steps:
             state.flight = None
         elif known is None or known.plan != (steps, stagger, shift):
-            unknown = self.actions.unknown(len(state), 1, device=self.device)
+            unknown = self.actions.taken(self.actions.unknown(len(state), 1, device=self.device))
+            unknown = self.told(state, unknown)
             passes = Passes(self, state, unknown, keep_on=keep_on)
             x = begun(self, state, -(-steps // stagger) - 1, stagger, passes)
             state.flight = Flight(x, steps, stagger, shift)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def roll_out(world: "World", state: WorldState, actions: Tensor, plan: PlanConfig) -> Iterator["Drawn"]:
-    """See `World.rollout`; actions int64 [B, n], checked. The plan is checked when this is called, not later."""
+    """See `World.rollout`; actions [B, n, ...], as told. The plan is checked when this is called, not later."""
     plan.check_script(world.sampler.steps)
     state.flight = None
     return by_keyframes(world, state, actions, plan) if plan.kind == "keyframes" else _staggered(

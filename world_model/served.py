@@ -50,7 +50,8 @@ class ServedModel:
             self.count = 1 + config.action_memory  # actions that a frame is told
             self.offsets = torch.arange(self.count) * (config.num_actions + 1)
             tables = [model.conditioning.action, *model.conditioning.earlier][::-1]  # the earliest action comes first
-            discrete = [table.weight for table in tables if isinstance(table, nn.Embedding)]
+            plain = not config.conditions
+            discrete = [table.weight for table in tables if plain and isinstance(table, nn.Embedding)]
             self.actions = torch.cat(discrete) if discrete else None
             told = [*(block.modulation for block in model.blocks), model.final, decoder.modulation]
             self.tell, self.tell_bias = (torch.cat([getattr(m, name) for m in told]) for name in ("weight", "bias"))

@@ -73,9 +73,12 @@ class WorldState:
     flight: Flight | None = None
     episodes: list[Episode] = field(default_factory=list)
     """one per rollout"""
+    conditions: list[int] = field(default_factory=list)
+    """under which each is drawn: number of one of the world's conditions; 0 where it has none"""
 
     def __post_init__(self) -> None:
         self.episodes = self.episodes or [Episode() for _ in self.seeds]
+        self.conditions = self.conditions or [0] * len(self.seeds)
 
     def __len__(self) -> int:
         return len(self.seeds)
@@ -87,7 +90,7 @@ class WorldState:
 
     @property
     def last_actions(self) -> Tensor:
-        """[B, ...] that led to the last frames; unknown ones, `Actions.null`, if nobody knows."""
+        """[B, ...] what was told of those that led to the last frames (`Actions.told`); unknown if nobody knows."""
         return self.cache.actions[:, -1]
 
     @property
@@ -104,7 +107,7 @@ class WorldState:
         if n < 1:
             raise ValueError(f"n must be at least 1, got {n}")
         return [WorldState(self.cache.fork(), list(self.seeds), list(self.frames), self.world, self.flight,
-                           copy.deepcopy(self.episodes)) for _ in range(n)]
+                           copy.deepcopy(self.episodes), list(self.conditions)) for _ in range(n)]
 
     def clone(self) -> "WorldState":
         """One copy: stepping one does not touch the other."""
@@ -137,7 +140,8 @@ class WorldState:
         """
         flight = self.flight.like(self.flight.x[rows]) if self.flight else None
         return WorldState(self.cache.take(rows), [self.seeds[i] for i in rows], [self.frames[i] for i in rows],
-                          self.world, flight, [copy.deepcopy(self.episodes[i]) for i in rows])
+                          self.world, flight, [copy.deepcopy(self.episodes[i]) for i in rows],
+                          [self.conditions[i] for i in rows])
 
     @torch.inference_mode()
     def put(self, rows: list[int], other: "WorldState") -> None:
@@ -161,6 +165,7 @@ class WorldState:
             source = i if len(other) > 1 else 0
             self.seeds[row], self.frames[row] = other.seeds[source], other.frames[source]
             self.episodes[row] = copy.deepcopy(other.episodes[source])
+            self.conditions[row] = other.conditions[source]
 
     @staticmethod
     def join(states: "list[WorldState]") -> "WorldState":
@@ -219,7 +224,7 @@ def check_alike(one: WorldState, other: WorldState) -> None:
 
 def _kind(state: WorldState) -> tuple[Any, ...]:
     cache, flight = state.cache, state.flight
-    memory = [*(ring.k for ring in cache.rings), cache.recent, cache.actions, cache.pictures, *cache.decoding]
+    memory = [*(ring.k for ring in cache.rings), cache.past, cache.actions, cache.pictures, *cache.decoding]
     places = sorted({(str(x.dtype), str(x.device)) for x in memory})
     sizes = [list(x.shape[1:]) for x in memory]
     return (state.world, places, sizes,

@@ -39,7 +39,7 @@ def save_state(state: WorldState, path: str | Path) -> None:
     card = {
         "format": FORMAT, "version": VERSION, "world": state.world, "seeds": state.seeds, "frames": state.frames,
         "episodes": [asdict(episode) for episode in state.episodes],
-        "flight": list(state.flight.plan) if state.flight else None,
+        "flight": list(state.flight.plan) if state.flight else None, "conditions": state.conditions,
     }  # fmt: skip
     text = json.dumps(card)
     with TemporaryDirectory(suffix=".part", dir=path.parent) as folder:
@@ -71,7 +71,17 @@ def load_state(path: str | Path, world: "World") -> WorldState:
         memory.copy_(found)
     _check_values(path, cache, world.model.actions)
     return WorldState(cache, card["seeds"], card["frames"], card["world"], _flight(path, card, tensors, world),
-                      [Episode(**episode) for episode in card["episodes"]])
+                      [Episode(**episode) for episode in card["episodes"]], _conditions(path, card, world))
+
+
+def _conditions(path: Path, card: dict[str, Any], world: "World") -> list[int]:
+    """One per rollout; early files have none."""
+    conditions, count = card.get("conditions", [0] * len(card["seeds"])), max(len(world.conditions), 1)
+    if not isinstance(conditions, list) or len(conditions) != len(card["seeds"]) or not all(
+            _is_count(n) and n < count for n in conditions):
+        raise StateError(f"{path} is under the conditions {conditions}, expected {len(card['seeds'])} numbers below "
+                         f"{count}; save it again")
+    return conditions
 
 
 def _check_values(path: Path, cache: FrameCache, actions: Actions) -> None:
@@ -160,7 +170,7 @@ def _is_episode(value: object) -> bool:
 
 def _tensors(cache: FrameCache) -> dict[str, Tensor]:
     """All memory of a cache by name."""
-    named = {"recent": cache.recent, "actions": cache.actions, "pictures": cache.pictures}
+    named = {"recent": cache.past, "actions": cache.actions, "pictures": cache.pictures}
     named |= {f"decoding{i}": x for i, x in enumerate(cache.decoding)}
     for i, ring in enumerate(cache.rings):
         parts = {"k": ring.k, "v": ring.v, "k_scale": ring.k_scale, "v_scale": ring.v_scale, "count": ring.count}

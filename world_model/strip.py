@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 
 from recorders import Episode
@@ -27,8 +28,10 @@ def save_strip(world_folder: Path, path: Path, source: ClipSource, episodes: lis
         episode = usable[i % len(usable)]
         first = int(rng.integers(episode.start, episode.stop - window - horizon))
         last = first + window - 1
-        state = world.start(np.array(source.frames[first : last + 1]), source.actions[first + 1 : last + 1], seed=i)
-        drawn = [world.step(state, source.actions[last + h])[0] for h in range(1, horizon + 1)]
+        told = torch.from_numpy(source.actions[first : last + horizon + 1])
+        actions, under = source.kind.taken(told).numpy(), int(source.kind.condition(told)[0])
+        state = world.start(np.array(source.frames[first : last + 1]), actions[1:window], seed=i, condition=under)
+        drawn = [world.step(state, actions[window - 1 + h])[0] for h in range(1, horizon + 1)]
         rows += [np.concatenate([source.frames[last + h] for h in shown], 1),
                  np.concatenate([drawn[h - 1] for h in shown], 1)]
     if rows:

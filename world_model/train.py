@@ -110,11 +110,14 @@ def _train(config: TrainConfig, team: Team, device: torch.device) -> Path:
     recording = open_recording(config.data)
     fit_to_recording(config.model, recording)
     lender = read_card(config.init) if config.init else {}
-    training, heldout = split_for(out, recording.episodes, config.heldout, lender.get("data", {}).get("heldout", []))
+    under = recording.extra("condition") if config.model.conditions else np.zeros(0)
+    training, heldout = split_for(out, recording.episodes, config.heldout, lender.get("data", {}).get("heldout", []),
+                                  [int(under[e.start]) for e in recording.episodes] if len(under) else ())
     cache = open_cache(config.cache or out / "cache", recording, team)
     codes = codes_of(config, cache, team, device) if config.vae else None
     source = ClipSource(cache, training, config.model.reward_values, config.model.actions,
-                        config.trainer.event_share, config.trainer.hard_share, config.trainer.seed, codes=codes)
+                        config.trainer.event_share, config.trainer.hard_share, config.trainer.seed, codes=codes,
+                        switch_share=config.trainer.switch_share if config.model.conditions else 0.0)
     model = WorldModel(config.model)
     model.scaler.mean.copy_(source.mean)
     if config.init and not (out / STATE_FILE).exists():
@@ -194,8 +197,9 @@ def codes_of(config: TrainConfig, cache: TrainingCache, team: Team, device: torc
 
 
 def fit_to_recording(config: WorldModelConfig, recording: Recording) -> None:
-    """Take picture size, number of actions and reward values from the recording."""
+    """Take picture size, number of actions, reward values and names of conditions from the recording."""
     height, width = recording.frame_shape[:2]
+    config.conditions = [str(name) for name in recording.meta.get("conditions", [])]
     config.fit(height, width, actions_of(recording), reward_choices(recording.rewards))
 
 
@@ -231,7 +235,9 @@ def draw_contexts(source: ClipSource, episodes: list[Episode], count: int, frame
     starts = [int(rng.integers(e.start + opening, e.stop - 2 * frames))
               for e in (usable[i % len(usable)] for i in range(count))]
     rows = np.array(starts)[:, None] + np.arange(frames)
-    return Contexts(source.frames[rows], source.actions[rows][:, 1:])
+    told = torch.from_numpy(source.actions[rows])
+    kind = source.kind
+    return Contexts(source.frames[rows], kind.taken(told)[:, 1:].numpy(), kind.condition(told)[:, -1].numpy())
 
 
 def world_card(config: TrainConfig, recording: Recording, heldout: list[Episode]) -> dict[str, Any]:

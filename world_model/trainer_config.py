@@ -24,6 +24,10 @@ class TrainerConfig:
     """share of clips that contain an event: every reward but 0 and the end of an episode equally often"""
     hard_share: float = 0.55
     """share of clips that end near a frame which was drawn badly the last time, the worse the likelier"""
+    switch_share: float = 0.0
+    """share of clips that go on under another condition from some frame on; of no meaning where there is only one"""
+    openings: int = 0
+    """frames of every clip that are drawn from nothing, too, as the first of an episode: what a cut asks for"""
     moments: int = 64
     """single frames per step from which the decoder alone learns what follows from pixels nearby"""
     context_noise: float = 0.1
@@ -89,15 +93,16 @@ class TrainerConfig:
         for name in ("steps", "batch", "frames", "noise_draws", "chain", "own_depth", "accumulate"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.moments < 0:
-            raise ValueError(f"moments must not be negative, got {self.moments}")
+        for name in ("moments", "openings"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
         if self.frames < 2:
             raise ValueError(f"frames must be at least 2, got {self.frames}")
         if min(self.event_share, self.hard_share) < 0 or self.event_share + self.hard_share > 1:
             raise ValueError(f"event_share and hard_share must not be negative and at most 1 together, "
                              f"got {self.event_share} and {self.hard_share}")
         for name in ("ghost_share", "undecided_share", "expect_share", "own_share", "free_share", "chain_share",
-                     "action_dropout", "action_cut"):
+                     "action_dropout", "action_cut", "switch_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be from 0 to 1, got {getattr(self, name)}")
         if self.parallel not in ("ddp", "fsdp"):

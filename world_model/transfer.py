@@ -7,7 +7,7 @@ import torch
 from .checkpoint import load_world
 from .model import WorldModel
 
-OF_THE_GAME = ("num_actions", "action_low", "action_high", "reward_values")
+OF_THE_GAME = ("num_actions", "action_low", "action_high", "reward_values", "conditions")
 """settings that a game decides; the tensors that go with them are few"""
 
 
