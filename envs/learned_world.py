@@ -63,9 +63,11 @@ class LearnedWorld(Conditioned):
         folder = find_world(world)
         opened = load_world(folder, device, dtype).with_sampler(passes)
         self.observations = Observations(opened.observation_shape, **observations)
+        config = EngineConfig.of(engine)
+        if config.memory:
+            opened = opened.with_memory(config.memory)
         self.world, self.max_episode_steps, self.render_mode = opened, max_episode_steps, render_mode
         self._choose_condition(condition, switch)
-        config = EngineConfig.of(engine)
         if config.lookahead == "branch" and opened.actions.continuous:
             raise ValueError("lookahead=branch draws every action, and this world's are vectors: use repeat or policy")
         self._equip(config, queue)

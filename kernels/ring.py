@@ -59,6 +59,11 @@ class RingCache:
         """Memory held by keys, values and scales, in bytes; it never changes."""
         return sum(x.nbytes for x in (self.k, self.v, self.k_scale, self.v_scale) if x is not None)
 
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything it holds, by name."""
+        held = {"k": self.k, "v": self.v, "k_scale": self.k_scale, "v_scale": self.v_scale, "count": self.count}
+        return {name: x for name, x in held.items() if x is not None}
+
     def time(self) -> Tensor:
         """Position of the next frame on the axis of `positions`, int64 [B]: min(count, C)."""
         return self.count.long().clamp(max=self.capacity)

@@ -15,6 +15,8 @@ from kernels import RingCache
 
 from .actions import Actions
 from .codec import Decoding, PictureCodec
+from .memory import Memory
+from .memory_policies import POLICIES
 from .model_config import WorldModelConfig
 
 _sharing = threading.RLock()
@@ -33,7 +35,7 @@ class FrameCache:
     """The committed past of B rollouts. Forks share memory until one of them is written to."""
 
     def __init__(self, config: WorldModelConfig, like: Tensor, batch: int = 1, pictures: int = 1,
-                 codec: PictureCodec | None = None):
+                 codec: PictureCodec | None = None, policy: str = "window"):
         """Allocate an empty one.
 
         Args:
@@ -41,13 +43,13 @@ class FrameCache:
             batch: rollouts B.
             pictures: last pictures kept as they were shown, at least 1.
             codec: the world's; frames are shown as they are when None.
+            policy: what is remembered of frames long shown, one of `memory_policies.POLICIES`.
+
+        Raises:
+            ValueError: if the world's window is too short for the policy.
         """
-        capacity = config.sinks + max(config.window - 1, 0)
-        self.rings = [
-            RingCache(batch, capacity, config.tokens, config.heads, config.dim // config.heads, sinks=config.sinks,
-                      dtype=like.dtype, device=like.device)
-            for window in config.windows if window > 1
-        ]
+        self.policy = policy
+        self.rings = [POLICIES[policy](config, batch, like) for window in config.windows if window > 1]
         again = config.window - 1 if config.conditions else 0  # frames whose keys may have to be made again
         self.past = torch.zeros(batch, config.history + again, *config.frame_shape, dtype=torch.float32,
                                 device=like.device)
@@ -83,18 +85,18 @@ class FrameCache:
         return self.actions[:, self.actions.shape[1] - self.memory :]
 
     @torch.inference_mode()
-    def append(self, fresh: list[tuple[Tensor, Tensor]], x: Tensor, actions: Tensor, pictures: Tensor) -> None:
+    def append(self, fresh: list[tuple[Tensor, ...]], x: Tensor, actions: Tensor, pictures: Tensor) -> None:
         """Store the next n committed frames.
 
         Args:
-            fresh: (k, v) of every layer that looks back, each [B, n*N, H, D/H].
+            fresh: what each layer that looks back appends, tensors [B, n*N, H, D/H].
             x: [B, n, H, W, 3] the frames in model units.
             actions: [B, n, ...] that led to them.
             pictures: uint8 [B, n, H, W, 3] the frames as they are shown.
         """
         self.own()
-        for ring, (k, v) in zip(self.rings, fresh, strict=True):
-            ring.append(k, v)
+        for ring, held in zip(self.rings, fresh, strict=True):
+            ring.append(*held)
         for memory, new in zip(self._tensors(), (x, actions, pictures), strict=True):
             moved_in, kept = new.shape[1], memory.shape[1]
             for i in range(kept - moved_in):  # one after the other: they overlap
@@ -146,7 +148,7 @@ class FrameCache:
         """Rollouts `rows` become those of `other`, of the same sizes: as many, or one for all."""
         self.own()
         for ring, its in zip(self.rings, other.rings, strict=True):
-            ring.put(rows, its)
+            ring.put(rows, its)  # type: ignore[arg-type]  # of one policy, see `check_alike`
         for memory, x in zip(self._tensors(), other._tensors(), strict=True):
             memory[rows] = x
         self.decoding = tuple(_replaced(mine, rows, x) for mine, x in zip(self.decoding, other.decoding, strict=True))
@@ -179,10 +181,11 @@ class FrameCache:
     def _tensors(self) -> tuple[Tensor, Tensor, Tensor]:
         return self.past, self.actions, self.pictures
 
-    def _like(self, rings: list[RingCache], tensors: "tuple[Tensor, ...] | list[Tensor]",
+    def _like(self, rings: list[RingCache | Memory], tensors: "tuple[Tensor, ...] | list[Tensor]",
               decoding: Decoding) -> "FrameCache":
         other = object.__new__(FrameCache)
         other.rings, other.history, other.memory, other.decoding = rings, self.history, self.memory, decoding
+        other.policy = self.policy
         other.past, other.actions, other.pictures = tensors
         other._holders = weakref.WeakSet([other])
         return other

@@ -12,6 +12,7 @@ from .engine_config import EngineConfig
 from .graphs import StaticStep, StepGraph
 from .guesses import Ahead, Drawer, Guess, Guesser, Policy
 from .lookahead import LookAhead
+from .memory_policies import RINGS
 from .rollout import Drawn, World
 from .state import WorldState
 
@@ -62,7 +63,8 @@ class Engine:
         self._stats = EngineStats()
         plain = self.config.plan == "autoregressive" and self.config.lookahead == "off"
         pixels = not world.model.config.latents  # what an AR-VAE remembers is made anew in every step
-        graphs = self.config.graphs and plain and pixels and world.device.type == "cuda"
+        rings = world.memory in RINGS
+        graphs = self.config.graphs and plain and pixels and rings and world.device.type == "cuda"
         self._capture: type[StaticStep] | None = StepGraph if graphs else None
         self._static: StaticStep | None = None
         if self.config.lookahead != "off":

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from .memory_policies import checked_policy
 from .plan_config import PlanConfig
 
 GUESSES = ("off", "repeat", "policy", "branch")
@@ -25,11 +26,16 @@ class EngineConfig:
     ahead: int = 1
     """frames drawn ahead at most, from 1 to 16; branch has one"""
 
+    memory: str = ""
+    """what is remembered of frames long shown, one of `memory_policies.POLICIES`; empty: what the world's card says"""
+
     graphs: bool = True
     """on a GPU: whether steps of one frame after the other are captured as CUDA graphs, once per number of rollouts"""
 
     def __post_init__(self) -> None:
         self.plan_config()
+        if self.memory:
+            checked_policy(self.memory)
         if self.lookahead not in GUESSES:
             raise ValueError(f"lookahead must be one of {GUESSES}, got {self.lookahead!r}")
         if isinstance(self.ahead, bool) or not isinstance(self.ahead, int) or not 1 <= self.ahead <= 16:
@@ -52,7 +58,7 @@ class EngineConfig:
 
     def drawing(self) -> dict[str, Any]:
         """The settings that decide what is drawn, where they are not the usual ones; the others change nothing."""
-        plan = {"plan": self.plan, "stagger": self.stagger}
+        plan = {"plan": self.plan, "stagger": self.stagger, "memory": self.memory}
         if self.lookahead == "branch":
             plan["lookahead"] = "branch"  # rows of a batch round otherwise than a rollout alone
         usual = asdict(EngineConfig())

@@ -80,7 +80,7 @@ class StaticStep:
         if self.world.sampler.still:
             shown = replenish(shown, shown_before(cache, model.scaler), self.world.sampler.still)
         seen = model.scaler.encode(shown)[:, None]
-        fresh: list[tuple[Tensor, Tensor]] = []
+        fresh: list[tuple[Tensor, ...]] = []
         committed = model.think_cached(seen.to(dtype), recent, self.times[-1], led, cache.rings, fresh)
         cache.append(fresh, seen, self.actions, shown[:, None])
         reward_logits, end_logits = model.outcome(committed)
@@ -132,8 +132,8 @@ class StepGraph(StaticStep):
 
 def _tensors(cache: "FrameCache") -> list[Tensor]:
     """All that a step writes."""
-    rings = [x for ring in cache.rings for x in (ring.k, ring.v, ring.k_scale, ring.v_scale, ring.count)]
-    return [x for x in (*rings, cache.past, cache.actions, cache.pictures) if x is not None]
+    rings = [x for ring in cache.rings for x in ring.tensors().values()]
+    return [*rings, cache.past, cache.actions, cache.pictures]
 
 
 def _copies(cache: "FrameCache") -> list[Tensor]:

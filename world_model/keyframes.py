@@ -100,7 +100,8 @@ def _told(world: "World", state: WorldState, x: Tensor, times: Tensor, actions: 
     times = times.to(world.device).expand(len(x), -1)
     led = torch.cat([cache.told, actions], 1)
     distances = model.rotation.distance(x.device)
-    tokens = model.think_with(x, recent, times, led, [_attend(ring, distances, sees) for ring in cache.rings])
+    rings = [ring for ring in cache.rings if isinstance(ring, RingCache)]  # all of them, see `roll_out`
+    tokens = model.think_with(x, recent, times, led, [_attend(ring, distances, sees) for ring in rings])
     return model.draw_cached(tokens, x, recent, times, led).float()
 
 

@@ -5,7 +5,7 @@ is strictly causal over frames and bidirectional inside a frame; the output is t
 Action `actions[:, i]` is the one that leads to frame i (taken after seeing frame i - 1), an id or a vector: `Actions`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +18,7 @@ from .codec import TokenScaler
 from .conditioning import Conditioning
 from .decoder import PixelDecoder, TokenDecoder
 from .heads import OutcomeHead
+from .memory import Memory
 from .model_config import WorldModelConfig
 from .patches import FrameScaler, PatchTokenizer
 from .rotation import Rotation, Tables
@@ -94,7 +95,7 @@ class WorldModel(nn.Module):
         return self._draw(tokens[:, frames:], [noisy, *fresh[1:]], condition[:, frames:], levels), tokens
 
     def forward_cached(self, x: Tensor, before: Tensor, levels: Tensor, actions: Tensor,
-                       rings: list[RingCache]) -> tuple[Tensor, Tensor]:
+                       rings: Sequence[RingCache | Memory]) -> tuple[Tensor, Tensor]:
         """Clean estimate of the frames in flight, given committed frames through the cache.
 
         Args:
@@ -110,20 +111,23 @@ class WorldModel(nn.Module):
         tokens = self.think_cached(x, before, levels, actions, rings)
         return self.draw_cached(tokens, x, before, levels, actions), tokens
 
-    def think_cached(self, x: Tensor, before: Tensor, levels: Tensor, actions: Tensor, rings: list[RingCache],
-                     fresh: list[tuple[Tensor, Tensor]] | None = None, causal: bool = True) -> Tensor:
+    def think_cached(self, x: Tensor, before: Tensor, levels: Tensor, actions: Tensor,
+                     rings: Sequence[RingCache | Memory], fresh: list[tuple[Tensor, ...]] | None = None,
+                     causal: bool = True) -> Tensor:
         """The tokens that `forward_cached` draws from.
 
         Args:
-            fresh: if given, (k, v) of every layer that looks back, [B, F*N, H, D/H], are appended to it: a commit.
+            fresh: if given, what every layer that looks back `append`s, [B, F*N, H, D/H] each, is put there: a commit.
             causal: whether a frame in flight sees only frames in flight up to itself.
         """
         distances = self.rotation.distance(x.device)
 
-        def attend_to(ring: RingCache) -> Attend:
+        def attend_to(ring: RingCache | Memory) -> Attend:
             def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
                 if fresh is not None:
-                    fresh.append((k, v))
+                    fresh.append((k, v, q) if isinstance(ring, Memory) else (k, v))
+                if isinstance(ring, Memory):
+                    return ring.attend(q, k, v, distances, causal)
                 return window_attention(q, k, v, ring, causal=causal, rope_t=distances)
 
             return attend

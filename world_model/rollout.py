@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kernels import RingCache
+
 from .cache import FrameCache
 from .checks import check_start, checked_conditions, condition_of
 from .passes import Passes, with_noise
@@ -77,7 +79,8 @@ class World(TrainedWorld):
         if pictures < 1:
             raise ValueError(f"pictures must be at least 1, got {pictures}")
         under = checked_conditions(conditions, self.condition, frames.shape[:2], len(self.conditions))
-        cache = FrameCache(self.model.config, self.model.tokenizer.place, len(frames), pictures, self.codec)
+        cache = FrameCache(self.model.config, self.model.tokenizer.place, len(frames), pictures, self.codec,
+                           self.memory)
         state = WorldState(cache, [int(s) for s in seeds], [0] * len(frames), self.hash,
                            conditions=under[:, -1].tolist())
         shown = torch.from_numpy(frames).to(self.device)
@@ -216,6 +219,9 @@ class World(TrainedWorld):
         mine = (self.hash, self.dtype, self.device.type)
         memory = state.cache.rings[0].k if state.cache.rings else None
         its = (state.world, memory.dtype, memory.device.type) if memory is not None else (state.world, *mine[1:])
+        if state.cache.policy != self.memory:
+            raise StateError(f"this world remembers by the policy {self.memory}, the state by {state.cache.policy}; "
+                             "step it with world.with_memory(...), or begin anew")
         if its != mine:
             raise StateError(f"this world is {_named(*mine)}, the state is of {_named(*its)}; "
                              f"load the world that it was made with")
@@ -242,18 +248,19 @@ class World(TrainedWorld):
 
     def serve(self, cache: FrameCache, actions: Tensor) -> ServedStep | None:
         """Passes after the past in `cache`; None where the plain ones of the model have to do. See `ServedStep`."""
-        if not can_serve(self.model):
+        rings = [ring for ring in cache.rings if isinstance(ring, RingCache)]
+        if not can_serve(self.model) or len(rings) < len(cache.rings):
             return None
         if not self._served:
             self._served.append(ServedModel(self.model))
-        return ServedStep(self._served[0], cache.recent, actions, cache.rings, level_times(self.sampler).tolist(),
+        return ServedStep(self._served[0], cache.recent, actions, rings, level_times(self.sampler).tolist(),
                           self.sampler.reuse)
 
     @own_settings
     def commit(self, state: WorldState, x: Tensor, actions: Tensor, shown: Tensor,
                served: ServedStep | None = None) -> Tensor:
         """Run clean frames [B, n, ...] at level 0 and store their keys. Returns their tokens [B, n, N, D]."""
-        fresh: list[tuple[Tensor, Tensor]] = []
+        fresh: list[tuple[Tensor, ...]] = []
         cache, known = state.cache, torch.cat([state.cache.told, actions], 1)
         served = served or self.serve(cache, known)
         if served is not None:

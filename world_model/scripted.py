@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from kernels import RingCache
+
 from .keyframes import by_keyframes
 from .passes import Passes, with_noise
 from .plan_config import PlanConfig
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
 
 def roll_out(world: "World", state: WorldState, actions: Tensor, plan: PlanConfig) -> Iterator["Drawn"]:
     """See `World.rollout`; actions [B, n, ...], as told. The plan is checked when this is called, not later."""
+    if plan.kind == "keyframes" and not all(isinstance(ring, RingCache) for ring in state.cache.rings):
+        raise ValueError(f"the plan keyframes reads a window, and this world remembers by {world.memory}: use the plan "
+                         "autoregressive, or memory=window")
     plan.check_script(world.sampler.steps)
     state.flight = None
     return by_keyframes(world, state, actions, plan) if plan.kind == "keyframes" else _staggered(

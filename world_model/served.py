@@ -109,7 +109,7 @@ class ServedStep:
         self.drawn_from: Tensor | None = None
         self.unchanging: dict[float, list[Tensor]] = {}
 
-    def think(self, live: Tensor, levels: Sequence[float], fresh: list[tuple[Tensor, Tensor]] | None = None,
+    def think(self, live: Tensor, levels: Sequence[float], fresh: list[tuple[Tensor, ...]] | None = None,
               causal: bool = True) -> Tensor:
         """See `WorldModel.think_cached`: frames in flight [B, F, H, W, 3] at F levels -> tokens [B, F, N, D]."""
         frames, six = live.shape[1], 6 * self.model.config.dim

@@ -24,7 +24,7 @@ class ServedBlock:
         self.rest = block.out.weight, block.up.weight, block.up.bias, block.down.weight, block.down.bias
 
     def __call__(self, x: Tensor, told: tuple[Tensor, ...], past: PastFrames | None,
-                 fresh: list[tuple[Tensor, Tensor]] | None, causal: bool) -> Tensor:
+                 fresh: list[tuple[Tensor, ...]] | None, causal: bool) -> Tensor:
         """Transform tokens [B, T, N, D] of frames.
 
         Args:

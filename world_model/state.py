@@ -215,8 +215,8 @@ def check_alike(one: WorldState, other: WorldState) -> None:
     Raises:
         StateError: saying what differs.
     """
-    for name, mine, its in zip(("world", "number format and device", "sizes", "plan"), _kind(one), _kind(other),
-                               strict=True):
+    names = "world", "memory", "number format and device", "sizes", "plan"
+    for name, mine, its in zip(names, _kind(one), _kind(other), strict=True):
         if mine != its:
             raise StateError(f"the states do not belong together: expected {name} {mine}, got {its}; "
                              f"use states of one world, made with the same settings")
@@ -224,8 +224,9 @@ def check_alike(one: WorldState, other: WorldState) -> None:
 
 def _kind(state: WorldState) -> tuple[Any, ...]:
     cache, flight = state.cache, state.flight
-    memory = [*(ring.k for ring in cache.rings), cache.past, cache.actions, cache.pictures, *cache.decoding]
+    rings = [x for ring in cache.rings for x in ring.tensors().values()]
+    memory = [*rings, cache.past, cache.actions, cache.pictures, *cache.decoding]
     places = sorted({(str(x.dtype), str(x.device)) for x in memory})
     sizes = [list(x.shape[1:]) for x in memory]
-    return (state.world, places, sizes,
+    return (state.world, cache.policy, places, sizes,
             (flight.plan, list(flight.x.shape[1:])) if flight else "without look-ahead")

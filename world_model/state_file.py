@@ -15,6 +15,7 @@ from torch import Tensor
 
 from .actions import Actions
 from .cache import FrameCache
+from .memory import Memory
 from .state import Episode, Flight, StateError, WorldState
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def save_state(state: WorldState, path: str | Path) -> None:
         "format": FORMAT, "version": VERSION, "world": state.world, "seeds": state.seeds, "frames": state.frames,
         "episodes": [asdict(episode) for episode in state.episodes],
         "flight": list(state.flight.plan) if state.flight else None, "conditions": state.conditions,
+        "memory": state.cache.policy,
     }  # fmt: skip
     text = json.dumps(card)
     with TemporaryDirectory(suffix=".part", dir=path.parent) as folder:
@@ -61,7 +63,10 @@ def load_state(path: str | Path, world: "World") -> WorldState:
     batch, shape = len(card["seeds"]), tensors["pictures"].shape
     if len(shape) != 5 or shape[0] != batch or not shape[1]:
         raise StateError(f"{path} does not fit itself: {batch} rollouts with pictures {list(shape)}; save it again")
-    cache = FrameCache(world.model.config, world.model.tokenizer.place, batch, shape[1], world.codec)
+    if card.get("memory", "window") != world.memory:
+        raise StateError(f"{path} remembers by the policy {card.get('memory', 'window')}, this world by "
+                         f"{world.memory}: load it with the one it was saved with")
+    cache = FrameCache(world.model.config, world.model.tokenizer.place, batch, shape[1], world.codec, world.memory)
     for name, memory in _tensors(cache).items():
         found = tensors.get(name)
         if found is None or found.shape != memory.shape or found.dtype != memory.dtype:
@@ -89,6 +94,8 @@ def _check_values(path: Path, cache: FrameCache, actions: Actions) -> None:
     counts = [*(ring.count for ring in cache.rings), *(x for x in cache.decoding if x.dtype == torch.int64)]
     if any((count < 0).any() or (count > 2**30).any() for count in counts):
         raise StateError(f"{path} counts {[count.tolist() for count in counts]} frames; save it again")
+    if not all(ring.sound() for ring in cache.rings if isinstance(ring, Memory)):
+        raise StateError(f"{path} has more tokens between than there is room for; save it again")
     if not actions.possible(cache.actions):
         raise StateError(f"{path} has actions that are not {actions.describe()}; save it again")
 
@@ -173,8 +180,7 @@ def _tensors(cache: FrameCache) -> dict[str, Tensor]:
     named = {"recent": cache.past, "actions": cache.actions, "pictures": cache.pictures}
     named |= {f"decoding{i}": x for i, x in enumerate(cache.decoding)}
     for i, ring in enumerate(cache.rings):
-        parts = {"k": ring.k, "v": ring.v, "k_scale": ring.k_scale, "v_scale": ring.v_scale, "count": ring.count}
-        named |= {f"ring{i}.{name}": x for name, x in parts.items() if x is not None}
+        named |= {f"ring{i}.{name}": x for name, x in ring.tensors().items()}
     return named
 
 

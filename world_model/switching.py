@@ -101,8 +101,8 @@ def _recache(world: "World", state: WorldState) -> None:
     end = cache.past.shape[1] - frames
     before, x = cache.past[:, end - config.history : end], cache.past[:, end:]
     led = told[:, told.shape[1] - config.action_memory - frames :]
-    fresh: list[tuple[torch.Tensor, torch.Tensor]] = []
+    fresh: list[tuple[torch.Tensor, ...]] = []
     levels = torch.zeros(1, frames, dtype=torch.float32, device=world.device)
     world.model.think_cached(x.to(world.dtype), before.to(world.dtype), levels, led, cache.rings, fresh)
-    for ring, (k, v) in zip(cache.rings, fresh, strict=True):
-        ring.append(k, v)
+    for ring, kept in zip(cache.rings, fresh, strict=True):
+        ring.append(*kept)

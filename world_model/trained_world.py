@@ -7,6 +7,7 @@ from .actions import Actions
 from .checks import condition_of
 from .codec import PictureCodec
 from .contexts import Contexts
+from .memory_policies import checked_policy
 from .model import WorldModel
 from .sampler import SamplerConfig
 from .served import ServedModel
@@ -28,6 +29,8 @@ class TrainedWorld:
         self.hash = hash
         self.condition = 0
         """number of the one that rollouts start under unless told otherwise; see `under`"""
+        self.memory = checked_policy(str(card.get("memory", "window")))
+        """what rollouts remember of frames long shown; see `with_memory`"""
         self.device = model.tokenizer.place.device
         self.dtype = model.tokenizer.place.dtype
         self._served: list[ServedModel] = []  # one at most; worlds that share weights share it
@@ -65,9 +68,7 @@ class TrainedWorld:
         sampler = replace(own, **{name: value for name, value in asked.items() if value is not None})  # type: ignore[arg-type]
         if sampler == own:
             return self
-        other = type(self)(self.model, sampler, self.card, self.contexts, self.hash, self.codec)
-        other._served, other.condition = self._served, self.condition
-        return other
+        return self._like(sampler)
 
     @property
     def conditions(self) -> list[str]:
@@ -80,7 +81,21 @@ class TrainedWorld:
         Raises:
             ValueError: if it has no such condition.
         """
-        number = condition_of(self.conditions, condition)
-        other = type(self)(self.model, self.sampler, self.card, self.contexts, self.hash, self.codec)
-        other._served, other.condition = self._served, number
+        other = self._like(self.sampler)
+        other.condition = condition_of(self.conditions, condition)
+        return other
+
+    def with_memory(self, policy: str) -> Self:
+        """The same network, whose rollouts remember by another cache policy (shared weights).
+
+        Raises:
+            ValueError: if there is no such policy; later, at a start, if the window is too short for it.
+        """
+        other = self._like(self.sampler)
+        other.memory = checked_policy(policy)
+        return other
+
+    def _like(self, sampler: SamplerConfig) -> Self:
+        other = type(self)(self.model, sampler, self.card, self.contexts, self.hash, self.codec)
+        other._served, other.condition, other.memory = self._served, self.condition, self.memory
         return other
