@@ -116,7 +116,7 @@ def returned(world: World, config: LongrunConfig, steps: int) -> tuple[float, fl
 
 def long_runs(world: World, config: LongrunConfig) -> None:
     """Print a line for each policy and length."""
-    card = world.card["game"]
+    card = world.game
     game = make_game(game_from_card(card))
     shape, window = game.observation_space.shape or (), world.model.config.window
     player = behaviour_for(str(card["id"]), world.action_meanings, shape, game.action_space)

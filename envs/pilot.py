@@ -47,11 +47,17 @@ def person(bindings: Bindings) -> Pilot:
 
 
 def script(env: WorldEnv, seed: int) -> Pilot:
-    """The game's scripted player, or random held actions where there is none."""
-    behaviour = _behaviour(env)
-    rng = np.random.default_rng(seed)
-    behaviour.reset(rng)
-    return Pilot("script", lambda frame, inputs: as_action(behaviour.act(frame, rng)), lambda: behaviour.reset(rng))
+    """The game's scripted player, or random held actions where there is none; of several games, of that which is on."""
+    rng, players = np.random.default_rng(seed), dict[int, Behaviour]()
+
+    def player() -> Behaviour:
+        under = int(env.condition)
+        if under not in players:
+            players[under] = _behaviour(env, under)
+            players[under].reset(rng)
+        return players[under]
+
+    return Pilot("script", lambda frame, inputs: as_action(player().act(frame, rng)), lambda: player().reset(rng))
 
 
 def agent(where: str) -> Pilot:
@@ -72,8 +78,9 @@ def agent(where: str) -> Pilot:
     return Pilot("agent", lambda frame, inputs: as_action(policy(frame.copy())))
 
 
-def _behaviour(env: WorldEnv) -> Behaviour:
+def _behaviour(env: WorldEnv, condition: int) -> Behaviour:
     """The game's scripted player where it reads the world's pictures and actions, else held random actions."""
-    mixture = behaviour_for(env.world.card["game"]["id"], env.world.action_meanings, env.world.observation_shape,
-                            env.action_space)  # fmt: skip
+    game = env.world.under(condition).game
+    meanings = game.get("action_meanings") or env.world.action_meanings
+    mixture = behaviour_for(game["id"], meanings, env.world.observation_shape, env.action_space)
     return mixture.part("scripted" if "scripted" in mixture.names else "held-random")

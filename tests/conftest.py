@@ -15,12 +15,16 @@ from recorders import ZarrRecorder, action_meanings, game_card, game_for, make_g
 from world_model import Contexts, SamplerConfig, WorldModel, WorldModelConfig, save_world
 
 
-def save_tiny_world(folder: Path, ends: bool = False, seed: int = 0) -> Path:
-    """A world of Pong's spaces with random weights; episodes end at the first step or never."""
+def save_tiny_world(folder: Path, ends: bool = False, seed: int = 0, conditions: tuple[str, ...] = ()) -> Path:
+    """A world of Pong's spaces with random weights; episodes end at the first step or never.
+
+    With conditions, names of Atari games, it holds those.
+    """
     game = game_for("ALE/Pong-v5")
     teacher = make_game(game)
     torch.manual_seed(seed)
-    config = WorldModelConfig(patch=[26, 20], dim=32, layers=2, heads=2, mlp_ratio=2, window=4, temporal_every=2)
+    config = WorldModelConfig(patch=[26, 20], dim=32, layers=2, heads=2, mlp_ratio=2, window=4, temporal_every=2,
+                              conditions=list(conditions))
     model = WorldModel(config)
     with torch.no_grad():
         for weights in model.parameters():
@@ -31,6 +35,9 @@ def save_tiny_world(folder: Path, ends: bool = False, seed: int = 0) -> Path:
         "name": folder.name, "fps": game.fps, "game": game_card(teacher), "licence": "CC0-1.0",
         "actions": {"n": 6, "meanings": action_meanings(teacher), "keys": game.keys},
     }  # fmt: skip
+    if conditions:
+        games = {name: game_card(make_game(game_for(f"ALE/{name}-v5"))) for name in conditions}
+        card["game"] = {**card["game"], "id": " + ".join(conditions), "conditions": games}
     rng = np.random.default_rng(0)
     frames = rng.integers(0, 256, (5, 3, *teacher.observation_space.shape), np.uint8)
     save_world(folder, model, SamplerConfig(steps=2), card, Contexts(frames, rng.integers(0, 6, (5, 2))))

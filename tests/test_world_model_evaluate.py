@@ -9,10 +9,11 @@ from shutil import copytree
 
 import numpy as np
 import pytest
+from conftest import save_tiny_world
 from game_worlds import save_game_world
 
 from recorders import game_for, make_game
-from world_model import load_world, read_card
+from world_model import WorldError, load_world, read_card
 from world_model.control import held_actions, obeys
 from world_model.evaluate import EvaluateConfig, evaluate
 from world_model.game_reader import reader_for
@@ -267,3 +268,16 @@ def test_the_wrong_game_is_named(tiny_world: Path) -> None:
 
 def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
+
+
+def test_each_game_of_a_world_is_measured_by_itself(tmp_path: Path) -> None:
+    folder = save_tiny_world(tmp_path / "Two-v0", conditions=("Pong", "Breakout"))
+    for name in ("Pong", "Breakout"):
+        found = evaluate(EvaluateConfig(world=str(folder), condition=name, **LITTLE))
+        assert found["env"] == f"ALE/{name}-v5" and (folder / f"evaluation-{name}.json").is_file()
+    assert set(read_card(folder)["metrics"]) == {"Pong", "Breakout"}
+    for condition in ("", "Freeway"):
+        with pytest.raises(WorldError, match=r"holds \['Pong', 'Breakout'\]"):
+            evaluate(EvaluateConfig(world=str(folder), condition=condition, **LITTLE))
+    with pytest.raises(WorldError, match="holds one game"):
+        evaluate(EvaluateConfig(world=str(save_tiny_world(tmp_path / "One-v0")), condition="Pong", **LITTLE))

@@ -9,6 +9,7 @@ import numpy as np
 from recorders import behaviour_for, game_from_card, make_game
 
 from .action_kinds import ActionKinds
+from .actions import Actions
 from .evaluate_config import EvaluateConfig
 from .free_run import Run, in_game, log
 from .game_reader import reader_for
@@ -32,8 +33,10 @@ class Bench:
 
     def __init__(self, world: World, config: EvaluateConfig) -> None:
         self.config = config
-        self.env, self.meanings, self.kind = str(world.card["game"]["id"]), world.action_meanings, world.actions
-        self.game: gymnasium.Env[Any, Any] = make_game(game_from_card(world.card["game"], config.env))
+        card = world.game
+        self.env, self.meanings = str(card["id"]), list(card.get("action_meanings") or world.action_meanings)
+        self.kind = world.actions if world.actions.continuous else Actions(len(self.meanings))  # of this game's own
+        self.game: gymnasium.Env[Any, Any] = make_game(game_from_card(card, config.env))
         self.reader = reader_for(self.env, world.observation_shape)
         self.scenarios = collect_scenarios(
             self.game, self.env, self.meanings, count=config.amount("starts"),

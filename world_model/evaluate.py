@@ -70,13 +70,16 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     _write(report, config)
     parts.close()
     if not config.out and not config.quick:
-        write_card(Path(config.world), world.card | {"metrics": summary(report)})
+        found = summary(report)
+        metrics = world.card.get("metrics", {}) | {config.condition: found} if config.condition else found
+        write_card(Path(config.world), world.card | {"metrics": metrics})
     return report
 
 
 def report_file(config: EvaluateConfig, ending: str) -> Path:
     """Where one of the three files goes."""
-    return Path(config.out or config.world) / f"evaluation{'-quick' if config.quick else ''}{ending}"
+    game = f"-{config.condition}" if config.condition else ""
+    return Path(config.out or config.world) / f"evaluation{game}{'-quick' if config.quick else ''}{ending}"
 
 
 def summary(report: dict[str, Any]) -> dict[str, Any]:
@@ -106,8 +109,9 @@ def _make_folder(config: EvaluateConfig) -> None:
 def _worlds(config: EvaluateConfig) -> tuple[World, World | None]:
     worlds = [load_world(folder, config.device).with_sampler(config.steps)
               for folder in (config.world, config.beside) if folder]
+    worlds = [_of_one_game(world, config.condition) for world in worlds]
     for world in worlds:
-        learned, asked = world.card["game"]["id"], config.env or worlds[0].card["game"]["id"]
+        learned, asked = world.game["id"], config.env or worlds[0].game["id"]
         if learned != asked:
             raise WorldError(f"this world was learned from {learned}, not from {asked}; pass env={learned}")
     sizes = [(world.observation_shape, world.actions.describe()) for world in worlds]
@@ -116,6 +120,15 @@ def _worlds(config: EvaluateConfig) -> tuple[World, World | None]:
             f"{folder} has pictures of {list(shape)} and actions {actions}"
             for folder, (shape, actions) in zip((config.world, config.beside), sizes, strict=True)))
     return worlds[0], worlds[1] if len(worlds) > 1 else None
+
+
+def _of_one_game(world: World, condition: str) -> World:
+    if not world.conditions and not condition:
+        return world
+    if condition not in world.conditions:
+        raise WorldError(f"{world.card['name']} holds {world.conditions or 'one game'}, got condition={condition!r}: "
+                         f"pass {'one of those' if world.conditions else 'none'}")
+    return world.under(condition)
 
 
 def _key(config: EvaluateConfig, world: World, second: World | None) -> dict[str, Any]:

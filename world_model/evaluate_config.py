@@ -20,6 +20,8 @@ class EvaluateConfig(Command):
     """folder of a world"""
     env: str = ""
     """the real game's Gymnasium id; empty: the world's own"""
+    condition: str = ""
+    """in a world of several games, which one is measured; the report is called after it"""
     beside: str = ""
     """folder of a second world of the same game, measured alike, e.g. one trained plainly"""
     out: str = ""

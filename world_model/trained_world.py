@@ -75,6 +75,13 @@ class TrainedWorld:
         """Names of what frames can be drawn under, e.g. the games of a world that holds several; empty for only one."""
         return self.model.config.conditions
 
+    @property
+    def game(self) -> dict[str, Any]:
+        """Card of the real game, in a world of several that of the condition it is `under`."""
+        whole = dict(self.card["game"])
+        name = self.conditions[self.condition] if self.conditions else ""
+        return dict(whole.get("conditions", {}).get(name, whole))
+
     def under(self, condition: str | int) -> Self:
         """The same network, whose rollouts start under a condition unless told otherwise (shared weights).
 
