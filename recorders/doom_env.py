@@ -2,6 +2,7 @@
 
 import importlib
 import tempfile
+import weakref
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,7 @@ class DoomEnv(gymnasium.Env[NDArray[np.uint8], np.int64]):
         self._held = [[int(button in held) for button in BUTTONS] for held in ACTIONS.values()]
         self._folder = tempfile.TemporaryDirectory(prefix="doom-")  # the engine writes its settings somewhere
         self._game = _engine(scenario, skill, Path(self._folder.name))
+        self._end = weakref.finalize(self, self._game.close)  # made after the folder's, so called before it is gone
         self._picture = np.zeros((120, 160, 3), np.uint8)
         self._known = dict.fromkeys(VARIABLES, 0.0)
 
@@ -105,7 +107,7 @@ class DoomEnv(gymnasium.Env[NDArray[np.uint8], np.int64]):
 
     def close(self) -> None:
         """End the engine's process."""
-        self._game.close()
+        self._end()
         self._folder.cleanup()
 
     def get_action_meanings(self) -> list[str]:

@@ -1,6 +1,9 @@
 """Doom as a game like any other."""
 
 import importlib
+import subprocess
+import sys
+from pathlib import Path
 
 import gymnasium
 import numpy as np
@@ -11,6 +14,8 @@ from recorders import HeldRandom, MissingGame, behaviour_for, game_card, game_fo
 from recorders.doom_env import ACTIONS, DoomEnv
 from recorders.doom_player import DoomPlayer, target
 from recorders.games import DOOM
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def doom():
@@ -127,3 +132,12 @@ def test_without_vizdoom_it_says_what_to_install(monkeypatch):
     monkeypatch.setattr(importlib, "import_module", missing)
     with pytest.raises(MissingGame, match=r"pip install vizdoom, or pip install -e '.\[doom\]'"):
         doom()
+
+
+def test_a_game_that_nobody_closed_ends_quietly(capfd):
+    code = "from recorders.doom_env import DoomEnv; env = DoomEnv(); env.reset(seed=0); env.step(1)"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=120)
+    env = DoomEnv()
+    env.reset(seed=0)
+    del env
+    assert capfd.readouterr() == ("", "")

@@ -87,6 +87,8 @@ def test_rewards_are_those_there_are_or_as_many_spread_evenly():
     choices = np.array(reward_choices(given))
     assert 0.0 in choices and len(choices) == 65 and choices.min() == given.min() and choices.max() == given.max()
     assert np.abs(given[:, None] - choices).min(1).mean() < 0.03
+    often = np.concatenate([given, np.resize([-0.4, -0.4 - 1e-14, -0.4 + 1e-13], 5000)])  # a cost per step
+    assert (np.abs(np.array(reward_choices(often)) + 0.4) < 1e-3).sum() < 3
 
 
 @pytest.mark.slow

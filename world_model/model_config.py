@@ -177,10 +177,15 @@ def reward_choices(rewards: np.ndarray, most: int = 64) -> list[float]:
         rewards: every reward of a recording.
         most: values, besides 0, which is always one.
     """
-    values = np.unique(rewards[rewards != 0].astype(np.float64))
-    if len(values):  # sums that were rounded otherwise are one value
-        values = values[np.append(True, np.diff(values) > 1e-6 * (values[-1] - values[0]))]
+    given = np.sort(rewards[rewards != 0].astype(np.float64))
+    values = _apart(given)
     if len(values) > most:  # evenly among the rewards that were given, the smallest and the largest included
-        given = np.sort(rewards[rewards != 0].astype(np.float64))
-        values = np.unique(given[np.linspace(0, len(given) - 1, most).round().astype(int)])
+        values = _apart(given[np.linspace(0, len(given) - 1, most).round().astype(int)])
     return sorted({*map(float, values), 0.0})
+
+
+def _apart(ascending: np.ndarray) -> np.ndarray:
+    """Those values that differ by more than sums rounded otherwise do."""
+    if not len(ascending):
+        return ascending
+    return ascending[np.append(True, np.diff(ascending) > 1e-6 * (ascending[-1] - ascending[0]))]
