@@ -74,7 +74,7 @@ class DoomEnv(gymnasium.Env[NDArray[np.uint8], np.int64]):
         self._held = [[int(button in held) for button in BUTTONS] for held in ACTIONS.values()]
         self._folder = tempfile.TemporaryDirectory(prefix="doom-")  # the engine writes its settings somewhere
         self._game = _engine(scenario, skill, Path(self._folder.name))
-        self._end = weakref.finalize(self, self._game.close)  # made after the folder's, so called before it is gone
+        self._end = weakref.finalize(self, _end, self._game, self._folder)
         self._picture = np.zeros((120, 160, 3), np.uint8)
         self._known = dict.fromkeys(VARIABLES, 0.0)
 
@@ -108,7 +108,6 @@ class DoomEnv(gymnasium.Env[NDArray[np.uint8], np.int64]):
     def close(self) -> None:
         """End the engine's process."""
         self._end()
-        self._folder.cleanup()
 
     def get_action_meanings(self) -> list[str]:
         """Names of the actions in the order of their ids."""
@@ -161,3 +160,9 @@ def _engine(scenario: str, skill: int, folder: Path) -> Any:
     game.set_living_reward(0)
     game.set_death_penalty(1)
     return game
+
+
+def _end(game: Any, folder: tempfile.TemporaryDirectory[str]) -> None:
+    """End the engine, which writes its settings once more, and then remove where it keeps them."""
+    game.close()
+    folder.cleanup()

@@ -99,7 +99,8 @@ def seen(pictures):
 
 @pytest.mark.parametrize("make", [gym.make, gym.make_vec])
 def test_any_world_without_a_name_lists_those_there_are(make):
-    with pytest.raises(WorldError, match=rf"no world '': expected one of the shipped worlds \({', '.join(shipped_worlds())}\)"):
+    there = ", ".join(shipped_worlds())
+    with pytest.raises(WorldError, match=rf"no world '': expected one of the shipped worlds \({there}\)"):
         make(foreframe.ANY_WORLD)
 
 
