@@ -143,6 +143,11 @@ def test_a_world_of_another_game_lends_all_that_does_not_depend_on_the_game(data
     given = dict(square.named_parameters())
     assert all(p.equal(given[name]) for name, p in model.named_parameters() if name not in new)
     assert (model.scaler.mean == 0.5).all()
+    its = load_world(folder).action_meanings
+    start_from(model, str(folder), "Another", meanings=["left out", its[2], its[0], "new", "new too"])
+    for name in new[:4]:  # rows of what is called the same, and of what nobody knows
+        table, lent = dict(model.named_parameters())[name], given[name]
+        assert table[[1, 2, 5]].equal(lent[[2, 0, -1]]) and not table[0].equal(lent[0])
     assert start_from(same := WorldModel(square.config), str(folder), game="Square") == []
     assert same.scaler.mean.equal(square.scaler.mean)
 

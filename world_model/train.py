@@ -121,7 +121,8 @@ def _train(config: TrainConfig, team: Team, device: torch.device) -> Path:
     model = WorldModel(config.model)
     model.scaler.mean.copy_(source.mean)
     if config.init and not (out / STATE_FILE).exists():
-        new = start_from(model, config.init, recording.meta["game"]["id"])
+        game = recording.meta["game"]
+        new = start_from(model, config.init, game["id"], game["action_meanings"])
         if team.leads:
             print(f"weights of {config.init}; new: {', '.join(new) or 'nothing'}", flush=True)
     origin = Origin(recording.meta["game"]["id"], [e.id for e in recording.episodes], asdict(config.model))

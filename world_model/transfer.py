@@ -1,8 +1,10 @@
 """The weights of one world as the starting point of another, of another game too."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 
 import torch
+from torch import Tensor
 
 from .checkpoint import load_world
 from .model import WorldModel
@@ -10,21 +12,26 @@ from .model import WorldModel
 OF_THE_GAME = ("num_actions", "action_low", "action_high", "reward_values", "conditions")
 """settings that a game decides; the tensors that go with them are few"""
 
+TABLES = "conditioning.action.weight", "conditioning.earlier."
+"""beginnings of the names of embeddings, a row per action and a last one for the unknown action"""
+
 
 @torch.no_grad()
-def start_from(model: WorldModel, folder: str, game: str = "") -> list[str]:
+def start_from(model: WorldModel, folder: str, game: str = "", meanings: Sequence[str] = ()) -> list[str]:
     """Copy into `model` every tensor of a world that means the same there.
 
-    Its window may differ, which has no weights. With other numbers of actions, embeddings of actions are new, with
-    other values of rewards the reward head is. In another game the mean picture stays that of `model`.
+    Its window may differ, which has no weights. With other numbers of actions, embeddings are those of the actions
+    called the same, with other values of rewards the reward head is new. In another game the mean picture stays that
+    of `model`.
 
     Args:
         model: freshly made.
         folder: of the world.
         game: id of the game that `model` is to learn.
+        meanings: names of its actions.
 
     Returns:
-        Names of the tensors that are new.
+        Names of the tensors that are new, all of them or in part.
 
     Raises:
         WorldError: if the folder holds no world, or a damaged one.
@@ -37,12 +44,25 @@ def start_from(model: WorldModel, folder: str, game: str = "") -> list[str]:
                            if name not in ("window", *OF_THE_GAME) and was != asdict(mine)[name])
         raise ValueError(f"init={folder} has other sizes ({differ}): pass its model settings, or train from nothing")
     given, new = dict(other.model.named_parameters()), []
+    same = _called_the_same(list(meanings), other.action_meanings)
     for name, parameter in model.named_parameters():
         foreign = name.startswith("outcome.reward.") and its.reward_values != mine.reward_values
         if foreign or name not in given or given[name].shape != parameter.shape:
             new.append(name)
+            if name.startswith(TABLES) and not (mine.action_low or its.action_low):
+                _copy_rows(parameter, given[name], same)
         else:
             parameter.copy_(given[name])
     if other.card.get("game", {}).get("id", "") == game:
         model.scaler.mean.copy_(other.model.scaler.mean)
     return new
+
+
+def _called_the_same(mine: list[str], its: list[str]) -> list[tuple[int, int]]:
+    """Pairs of actions of both."""
+    return [(action, its.index(name)) for action, name in enumerate(mine) if name in its]
+
+
+def _copy_rows(table: Tensor, given: Tensor, same: list[tuple[int, int]]) -> None:
+    for action, its in [*same, (-1, -1)]:
+        table[action] = given[its]
