@@ -28,7 +28,7 @@ def random_clip(
     config: WorldModelConfig, frames: int, dtype: torch.dtype = torch.float64
 ) -> tuple[Tensor, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(1)
-    x = torch.randn(2, frames, config.height, config.width, 3, generator=generator).to(dtype)
+    x = torch.randn(2, frames, *config.frame_shape, generator=generator).to(dtype)
     levels = torch.rand(2, frames, generator=generator).to(dtype)
     return x, levels, torch.randint(config.num_actions, (2, frames), generator=generator)
 

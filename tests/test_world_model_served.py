@@ -11,7 +11,7 @@ from world_model.cache import FrameCache
 from world_model.served import ServedModel, ServedStep, can_serve
 
 SIZES = [{}, {"history": 0}, {"kinds": 0}, {"sinks": 1, "window": 3}, {"window": 1, "action_memory": 0},
-         {"patch": [8, 4]}]
+         {"patch": [8, 4]}, {"latents": [2, 3, 8]}, {"latents": [2, 3, 8], "history": 0}]
 
 
 def committed(config, model, frames: int) -> tuple[FrameCache, Tensor]:
@@ -20,7 +20,7 @@ def committed(config, model, frames: int) -> tuple[FrameCache, Tensor]:
     cache = FrameCache(config, x, 2)
     history, memory = config.history, config.action_memory
     for i in range(frames):
-        before = torch.cat([torch.zeros(2, history, 8, 12, 3, dtype=x.dtype), x[:, :i]], 1)[:, i : i + history]
+        before = torch.cat([torch.zeros(2, history, *config.frame_shape, dtype=x.dtype), x[:, :i]], 1)[:, i : i + history]
         fresh: list[tuple[Tensor, Tensor]] = []
         led = torch.cat([torch.full((2, memory), 3), actions], 1)[:, i : i + memory + 1]
         model.think_cached(x[:, i : i + 1], before, torch.zeros(2, 1, dtype=x.dtype), led, cache.rings, fresh)
@@ -41,7 +41,7 @@ def test_every_pass_is_that_of_the_network(sizes: dict, frames: int, reuse: bool
     config = tiny(**({"kinds": 2} | sizes))
     model = frozen(config)
     cache, before = committed(config, model, 6)
-    live = torch.randn(2, frames, 8, 12, 3, dtype=torch.float64)
+    live = torch.randn(2, frames, *config.frame_shape, dtype=torch.float64)
     actions = torch.randint(3, (2, config.action_memory + frames))
     step = ServedStep(ServedModel(model), before, actions, cache.rings, [0.0, 0.5, 1.0], reuse)
     tokens = None

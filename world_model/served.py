@@ -16,28 +16,25 @@ from kernels import PastFrames, RingCache, decide
 
 from .blocks import Block
 from .competition import sharpness
-from .decoder import PixelDecoder
+from .decoder import PixelDecoder, TokenDecoder
 from .model import WorldModel
 from .served_block import ServedBlock, steady_linear
 from .served_decoder import ServedDecoder
 
 
 def can_serve(model: WorldModel) -> bool:
-    """Whether `ServedModel` may stand for a model: of pixels, on a CPU, in eval mode, frozen, by torch's operators.
-
-    The decoder of an AR-VAE's tokens is one linear layer: nothing of it is worth arranging.
-    """
+    """Whether `ServedModel` may stand for a model: on a CPU, in eval mode, frozen, by torch's operators."""
     place = model.tokenizer.place
     return (place.device.type == "cpu" and not model.training and not place.requires_grad
-            and not model.config.latents and decide(place.device).backend == "torch")
+            and decide(place.device).backend == "torch")
 
 
 class ServedModel:
     """Weights of a `WorldModel` that `can_serve`, arranged; later changes of them are not followed."""
 
     def __init__(self, model: WorldModel):
-        config = self.config = model.config
-        decoder = cast(PixelDecoder, model.decoder)
+        config, decoder = model.config, model.decoder
+        self.config = config
         self.dtype = model.tokenizer.place.dtype
         self.wide = torch.promote_types(self.dtype, torch.float32)
         self.conditioning, self.tokenizer, self.acting = model.conditioning, model.tokenizer, model.actions
@@ -46,18 +43,22 @@ class ServedModel:
             self.read_now, self.read_before, self.placed = _reading(model)
             place = model.rotation.place(model.tokenizer.place.device)
             self.blocks = [ServedBlock(cast(Block, block), place) for block in model.blocks]
-            self.decoder = ServedDecoder(decoder, model.scaler.mean / config.pixel_scale, config.history)
+            self.pixels = ServedDecoder(decoder, model.scaler.mean / config.pixel_scale, config.history) if isinstance(
+                decoder, PixelDecoder) else None  # a TokenDecoder is one layer, with nothing to arrange
+            self.says = decoder.draw if isinstance(decoder, TokenDecoder) else decoder.canvas
             self.count = 1 + config.action_memory  # actions that a frame is told
             self.offsets = torch.arange(self.count) * (config.num_actions + 1)
             tables = [model.conditioning.action, *model.conditioning.earlier][::-1]  # the earliest action comes first
             plain = not config.conditions
             discrete = [table.weight for table in tables if plain and isinstance(table, nn.Embedding)]
             self.actions = torch.cat(discrete) if discrete else None
-            told = [*(block.modulation for block in model.blocks), model.final, decoder.modulation]
+            moved = [decoder.modulation] if isinstance(decoder, PixelDecoder) else []
+            told = [*(block.modulation for block in model.blocks), model.final, *moved]
             self.tell, self.tell_bias = (torch.cat([getattr(m, name) for m in told]) for name in ("weight", "bias"))
         blocks = torch.tensor([0, 1, 0, 0, 1, 0]).repeat(config.layers)
         tokens = torch.cat([blocks, torch.tensor([0, 1])]).repeat_interleave(config.dim)
-        convolutions = torch.tensor([1, 0]).repeat_interleave(config.channels).repeat(len(decoder.middle))
+        layers = len(decoder.middle) if isinstance(decoder, PixelDecoder) else 0
+        convolutions = torch.tensor([1, 0]).repeat_interleave(config.channels).repeat(layers)
         self.raised = torch.cat([tokens, convolutions]).to(self.dtype)  # 1 where `told` is a scale
         self.levels: dict[float, Tensor] = {}
 
@@ -124,17 +125,27 @@ class ServedStep:
 
     def draw(self, tokens: Tensor, live: Tensor, levels: Sequence[float]) -> Tensor:
         """See `WorldModel.draw_cached`: tokens of this or an earlier pass -> pictures [B, F, H, W, 3], wide."""
-        decoder, wide, history = self.model.decoder, self.model.wide, self.model.config.history
-        noisy, out = live.to(self.model.dtype), torch.empty(live.shape, dtype=wide)
+        history, out = self.model.config.history, torch.empty(live.shape, dtype=self.model.wide)
         whole = self.recent if len(levels) == 1 else torch.cat([self.recent, _damped(live, levels)], 1)
         for f, level in enumerate(levels):
-            before, strength = whole[:, f : f + history], sharpness(torch.tensor(level, dtype=wide), False)
-            told = self._told(f, level)[:, -decoder.told :].to(wide).unflatten(1, (-1, decoder.channels))
-            unchanging = self._unchanging(tokens, before, f, level)
-            for b in range(len(live)):
-                drawn = decoder.correction(noisy[b, f], unchanging[b], told[b], strength)
-                out[b, f] = before[b, -1] + drawn if history else drawn
+            before = whole[:, f : f + history]
+            if self.model.pixels is None:
+                said = self._said(tokens, f, [level])[:, 0].view(live[:, f].shape).to(out.dtype)
+                last = before[:, -1] if history else torch.zeros_like(out[:, f])
+                out[:, f] = said + torch.lerp(live[:, f].to(out.dtype), last, level)
+            else:
+                self._draw_pixels(self.model.pixels, tokens, live, before, f, level, out)
         return out
+
+    def _draw_pixels(self, decoder: ServedDecoder, tokens: Tensor, live: Tensor, before: Tensor, f: int, level: float,
+                     out: Tensor) -> None:
+        """Put the pictures of frame f in flight into `out`."""
+        wide, strength = self.model.wide, sharpness(torch.tensor(level, dtype=self.model.wide), False)
+        told = self._told(f, level)[:, -decoder.told :].to(wide).unflatten(1, (-1, decoder.channels))
+        unchanging = self._unchanging(decoder, tokens, before, f, level)
+        for b in range(len(live)):
+            drawn = decoder.correction(live[b, f].to(self.model.dtype), unchanging[b], told[b], strength)
+            out[b, f] = before[b, -1] + drawn if before.shape[1] else drawn
 
     def _told(self, f: int, level: float) -> Tensor:
         """`ServedModel.told` of frame f in flight at a level, [B, numbers]."""
@@ -160,19 +171,23 @@ class ServedStep:
             self.read_before = before
         return steady_linear(patches, model.read_now) + before
 
-    def _unchanging(self, tokens: Tensor, before: Tensor, f: int, level: float) -> list[Tensor]:
+    def _said(self, tokens: Tensor, f: int, levels: Sequence[float]) -> Tensor:
+        """What tokens of frame f say to the decoder, modulated as each level asks: [B, L, N, ...]."""
+        end = 2 * tokens.shape[-1] * (1 + 3 * self.model.config.layers)
+        moves = [self._told(f, level)[:, end - 2 * tokens.shape[-1] : end] for level in levels]
+        shift, scale = torch.stack(moves, 1)[:, :, None].chunk(2, -1)  # [B, L, 1, D]
+        normed = F.layer_norm(tokens[:, f, None], tokens.shape[-1:], eps=1e-6)
+        return steady_linear(torch.addcmul(shift, normed, scale), self.model.says.weight, self.model.says.bias)
+
+    def _unchanging(self, decoder: ServedDecoder, tokens: Tensor, before: Tensor, f: int,
+                    level: float) -> list[Tensor]:
         """`ServedDecoder.unchanging` of frame f at a level, one per rollout; of one alone at all levels together."""
         if tokens.shape[1] == 1 and tokens is self.drawn_from and level in self.unchanging:
             return self.unchanging[level]
         together = tokens.shape[1] == 1 and self.reuse and level in self.levels
         levels = [x for x in self.levels if x > 0] if together else [level]
-        end = self.model.tell.shape[0] - self.model.decoder.told
-        moves = [self._told(f, x)[:, end - 2 * tokens.shape[-1] : end] for x in levels]
-        shift, scale = torch.stack(moves, 1)[:, :, None].chunk(2, -1)  # [B, L, 1, D]
-        normed = F.layer_norm(tokens[:, f, None], tokens.shape[-1:], eps=1e-6)
-        canvas = self.model.decoder.canvas
-        said = steady_linear(torch.addcmul(shift, normed, scale), canvas.weight, canvas.bias)
-        made = [self.model.decoder.unchanging(said[b], before[b].flip(0)) for b in range(len(tokens))]
+        said = self._said(tokens, f, levels)
+        made = [decoder.unchanging(said[b], before[b].flip(0)) for b in range(len(tokens))]
         self.drawn_from, self.unchanging = tokens, {x: [m[i] for m in made] for i, x in enumerate(levels)}
         return self.unchanging[level]
 
@@ -185,10 +200,11 @@ def _reading(model: WorldModel) -> tuple[Tensor, Tensor, Tensor]:
     reader, dtype = model.tokenizer, model.tokenizer.place.dtype
     pictures, (height, width) = 1 + reader.history, reader.patch
     wide = torch.promote_types(dtype, torch.float32)
-    by_row, by_column = reader.sums.weight.to(wide).split([pictures * height * 3, pictures * width * 3], 1)
-    whole = reader.project.weight.to(wide).unflatten(1, (pictures, height, width, 3))
-    whole = whole + by_row.unflatten(1, (pictures, height, 1, 3)) / 2
-    whole = whole + by_column.unflatten(1, (pictures, 1, width, 3)) / 2
+    colours = reader.channels
+    by_row, by_column = reader.sums.weight.to(wide).split([pictures * height * colours, pictures * width * colours], 1)
+    whole = reader.project.weight.to(wide).unflatten(1, (pictures, height, width, colours))
+    whole = whole + by_row.unflatten(1, (pictures, height, 1, colours)) / 2
+    whole = whole + by_column.unflatten(1, (pictures, 1, width, colours)) / 2
     now, before = whole.flatten(1).to(dtype).split([reader.patch_dim, reader.history * reader.patch_dim], 1)
     return now.contiguous(), before.contiguous(), (reader.project.bias.to(wide) + reader.place.to(wide)).to(dtype)
 

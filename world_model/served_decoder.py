@@ -25,7 +25,7 @@ class ServedDecoder:
         self.dtype = decoder.read.weight.dtype
         self.wide = torch.promote_types(self.dtype, torch.float32)
         self.grid, self.cell, self.channels = decoder.grid, decoder.cell, decoder.read.weight.shape[0]
-        self.canvas, self.told = decoder.canvas, 2 * self.channels * len(decoder.middle)
+        self.told = 2 * self.channels * len(decoder.middle)
         self.ones = torch.ones(self.channels, dtype=self.wide)
         self.zeros = torch.zeros(self.channels, dtype=self.wide)
         kernel = decoder.read.weight.unflatten(1, (3, 3, -1))
