@@ -76,18 +76,19 @@ class Canvas:
         return picture
 
     def _caption(self, lines: Sequence[str]) -> NDArray[np.uint8]:
-        size = (self.size[0], self.size[1] - self.frame_size[1] - self._map)
-        return _text(size, tuple(lines), self._font_size, self._line)
+        picture = np.full((self.size[1] - self.frame_size[1] - self._map, self.size[0], 3), BACKGROUND, np.uint8)
+        for row, text in enumerate(lines):
+            top = self._font_size // 3 + row * self._line
+            picture[top : top + self._line] = _line(text, self.size[0], self._font_size, self._line)
+        return picture
 
 
-@lru_cache(maxsize=8)
-def _text(size: tuple[int, int], lines: tuple[str, ...], font_size: int, spacing: int) -> NDArray[np.uint8]:
-    """Lines of text on a background, each as large as its width allows."""
-    image = Image.new("RGB", size, BACKGROUND)
-    pen = ImageDraw.Draw(image)
-    for row, text in enumerate(lines):
-        font = _fitting(text, font_size, size[0] - font_size)
-        pen.text((font_size // 2, font_size // 3 + row * spacing), text, TEXT, font)
+@lru_cache(maxsize=32)
+def _line(text: str, width: int, font_size: int, height: int) -> NDArray[np.uint8]:
+    """A line of text on a background, as large as its width allows, uint8 [height, width, 3]."""
+    image = Image.new("RGB", (width, height), BACKGROUND)
+    font = _fitting(text, font_size, width - font_size)
+    ImageDraw.Draw(image).text((font_size // 2, 0), text, TEXT, font)
     return np.asarray(image)
 
 

@@ -1,8 +1,11 @@
 """Ways to play: a person in a window, a script into a film."""
 
-from collections.abc import Mapping
-from contextlib import closing
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
+
+import torch
 
 from .bindings import Bindings, bindings_for
 from .film import Film
@@ -88,7 +91,8 @@ def play_in_window(
     game = _game(env, place)
     game.recording = record is not None
     slots = Slots(Path(saves) / env.label, env)
-    with closing(Window(env.world.observation_shape, scale, title=f"Foreframe {env.name}")) as window, closing(game):
+    window = Window(env.world.observation_shape, scale, title=f"Foreframe {env.name}")
+    with closing(window), closing(game), _a_core_for_the_window():
         report = Player(game, window, pilots, bindings, fps=fps, seed=seed, slots=slots, live=True).run()
     report.recording = str(place) if game.recorded else None
     return report
@@ -146,3 +150,14 @@ def _checked(env: WorldEnv, fps: float | None, scale: int | None) -> tuple[float
     if scale is not None and scale < 1:
         raise ValueError(f"scale must be at least 1, got {scale}")
     return fps or env.world.fps, scale
+
+
+@contextmanager
+def _a_core_for_the_window() -> Iterator[None]:
+    """The world takes all cores but one: while the window keeps one of them, every product would wait for it."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, min(threads, (os.cpu_count() or 2) - 1)))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

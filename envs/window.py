@@ -53,6 +53,8 @@ class Window:
 
     def __init__(self, frame_shape: Sequence[int], scale: int | None = None, title: str = "Foreframe") -> None:
         pygame.display.init()
+        if pygame.display.get_driver() == "x11":  # else SDL draws by OpenGL, which without a GPU takes all cores
+            os.environ.setdefault("SDL_FRAMEBUFFER_ACCELERATION", "0")
         self._scale = scale or max(1, 640 // int(frame_shape[0]))  # that is wanted
         self._canvas = Canvas(frame_shape, self._scale)
         self._size = self._canvas.size  # of the window, in pixels
