@@ -22,7 +22,6 @@ from omegaconf import DictConfig
 from envs.catalogue import find_world
 from recorders import Command, MissingGame, behaviour_for, command, game_from_card, make_game, processor, settings
 from world_model import World, WorldError, WorldState, allocator, load_world
-from world_model.contexts import Contexts
 from world_model.drift import drift_figures
 from world_model.free_run import in_game, in_world, log
 from world_model.memory_policies import POLICIES, checked_policy
@@ -36,6 +35,8 @@ class LongrunConfig(Command):
 
     world: str = "Pong-v0"
     """a shipped world, or the folder of a trained one"""
+    condition: str = ""
+    """in a world of several games, the one that is played"""
     policies: list[str] = field(default_factory=lambda: list(POLICIES))
     times: list[int] = field(default_factory=lambda: [10, 100])
     """lengths of runs, in windows that the world was trained with"""
@@ -84,12 +85,17 @@ class Timed:
         return drawn
 
 
-def starts_of(contexts: Contexts) -> list[Scenario]:
-    """The world's own clips as starts of free runs."""
+def starts_of(world: World) -> list[Scenario]:
+    """The world's own clips, under the condition that it is, as starts of free runs."""
     nothing: dict[str, Any] = {"actions": np.zeros(0), "real_frames": np.zeros(0), "rewards": np.zeros(0),
                                "terminated": np.zeros(0), "over": np.zeros(0), "snapshot": None}
     return [Scenario(frames=frames, past_actions=actions, **nothing)
-            for frames, actions in zip(contexts.frames, contexts.actions, strict=True)]
+            for i in clips_of(world) for frames, actions in [(world.contexts.frames[i], world.contexts.actions[i])]]
+
+
+def clips_of(world: World) -> NDArray[np.int64]:
+    """Numbers of the clips that are under the condition that the world is under."""
+    return np.flatnonzero(world.contexts.conditions == world.condition)
 
 
 def returned(world: World, config: LongrunConfig, steps: int) -> tuple[float, float, float]:
@@ -99,11 +105,11 @@ def returned(world: World, config: LongrunConfig, steps: int) -> tuple[float, fl
         share of the starts that are recognised again (nearest in PSNR among all of them), mean PSNR to the start after
         the way back, and where it is furthest away.
     """
-    contexts, meanings = world.contexts, world.action_meanings
-    count = min(config.starts, len(contexts))
-    state = world.start_batch(contexts.frames[:count], contexts.actions[:count],
-                              [config.seed + i for i in range(count)], conditions=contexts.conditions[:count])
-    first, far = contexts.frames[:count, -1], None
+    contexts, meanings, clips = world.contexts, world.action_meanings, clips_of(world)[: config.starts]
+    count = len(clips)
+    state = world.start_batch(contexts.frames[clips], contexts.actions[clips],
+                              [config.seed + i for i in range(count)], conditions=contexts.conditions[clips])
+    first, far = contexts.frames[clips, -1], None
     for name in (config.there, config.back):
         for _ in range(steps):
             seen = world.step_batch(state, np.full(count, meanings.index(name)))[0]
@@ -119,16 +125,16 @@ def long_runs(world: World, config: LongrunConfig) -> None:
     card = world.game
     game = make_game(game_from_card(card))
     shape, window = game.observation_space.shape or (), world.model.config.window
-    player = behaviour_for(str(card["id"]), world.action_meanings, shape, game.action_space)
+    meanings = list(card.get("action_meanings") or world.action_meanings)
+    player = behaviour_for(str(card["id"]), meanings, shape, game.action_space)
     moments = in_game(game, player, config.seed, 1_200_000 + config.seed)
     real = log(moments, max(config.times) * window, None, "real game")
     print(f"{'policy':14} {'steps':>6} {'alike':>6} {'VDE clarity':>12} {'VDE motion':>11} {'moves':>6} "
           f"{'KiB':>7} {'p50 ms':>7} {'p99 ms':>7}")
     for policy in config.policies:
-        timed = Timed(world.with_memory(policy))
-        moments = in_world(cast(World, timed), starts_of(world.contexts), player, config.seed)
         for steps in sorted(times * window for times in config.times):
-            timed.ms.clear()
+            timed = Timed(world.with_memory(policy))
+            moments = in_world(cast(World, timed), starts_of(world), player, config.seed)
             run = log(moments, steps, None, f"{policy}, {steps} steps")
             drift, p = drift_figures(run.look, real.look), np.percentile(timed.ms, [50, 99])
             moves = float(np.nanmean(run.look.motion) / np.nanmean(real.look.motion))
@@ -150,7 +156,7 @@ def save_row(folder: str, name: str, frames: NDArray[np.uint8]) -> None:
 def revisits(world: World, config: LongrunConfig) -> None:
     """Print a line for each policy and time away."""
     window = world.model.config.window
-    chance = 1 / min(config.starts, len(world.contexts))
+    chance = 1 / min(config.starts, len(clips_of(world)))
     print(f"\nthere by {config.there}, back by {config.back}; known again by chance {chance:.2f}")
     print(f"{'policy':14} {'steps away':>10} {'known':>6} {'PSNR':>6} {'PSNR far':>9}")
     for policy in config.policies:
@@ -170,6 +176,8 @@ def main(cfg: DictConfig) -> None:
     allocator.keep_memory()
     try:
         world = load_world(find_world(config.world)).with_sampler(config.passes)
+        if config.condition or world.conditions:
+            world = world.under(config.condition or world.conditions[0])
         missing = [name for name in (config.there, config.back) if name and name not in world.action_meanings]
         if missing:
             raise ValueError(f"{config.world} has no action {missing[0]!r}: it has {world.action_meanings}")

@@ -54,7 +54,8 @@ class Conditioned:
 
         What becomes of what is remembered is `switch`, which the environment was made with: "keep" leaves it, "flush"
         forgets all but the last frame, "recache" reads the last frames again under the new condition, "cut" forgets
-        everything, and the next frame is the first of a scene. Recordings note the condition with every step.
+        everything, and the next frame is the first of a scene. Of several calls before a step the last one counts.
+        Recordings note the condition with every step.
 
         Args:
             condition: name or number.
@@ -66,7 +67,8 @@ class Conditioned:
         """
         number, places = condition_of(self.world.conditions, condition), self._rows("set_condition", rows)
         if any(self._engine.state.conditions[row] != number for row in places):
-            self._change(lambda state: switching.set_condition(self.world, state, places, number, self.switch))
+            self._engine.switch(places, number, self.switch)
+            self._look_ahead()
 
     @property
     def cuts(self) -> int | NDArray[np.int64]:

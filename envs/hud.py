@@ -1,6 +1,5 @@
 """The lines below the picture: speed and latency, score, who plays, what just happened, keys."""
 
-import math
 from collections import deque
 from dataclasses import dataclass, field
 
@@ -8,8 +7,6 @@ import numpy as np
 
 RECENT = 120
 """steps that latencies are shown of"""
-OFTEN = 0.25
-"""seconds between two looks at speed and latencies: faster nobody reads, and text takes long to draw"""
 
 
 @dataclass
@@ -41,8 +38,6 @@ class Hud:
     _times: deque[float] = field(default_factory=lambda: deque(maxlen=60))
     _step_ms: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
     _input_ms: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
-    _told: tuple[str, str] = ("", "")
-    _told_at: float = -math.inf
 
     def add(self, reward: float, step_ms: float, input_ms: float, now: float) -> None:
         """One step was made: its reward, what it took and keys to picture in milliseconds, and the time in seconds."""
@@ -50,13 +45,10 @@ class Hud:
         self._times.append(now)
         self._step_ms.append(step_ms)
         self._input_ms.append(input_ms)
-        if now - self._told_at >= OFTEN:
-            self._told, self._told_at = self._speed(), now
 
     def idle(self) -> None:
         """No step was made: the speed is measured afresh from the next one."""
         self._times.clear()
-        self._told_at = -math.inf
 
     @property
     def fps(self) -> float:
@@ -66,19 +58,15 @@ class Hud:
 
     def lines(self) -> tuple[str, ...]:
         """Six lines of text."""
-        speed, times = self._told if self._told_at > -math.inf else self._speed()
-        real = "" if self.real_score is None else f"   real {self.real_score:+.4g}"
-        game = f"score {self.score:+.4g}{real}   reward {self.reward:+.4g}   frame {self.step}   seed {self.seed}"
-        return speed, times, game, self.status, self.message, self.help
-
-    def _speed(self) -> tuple[str, str]:
-        """The first two lines."""
         speed = [f"{self.title}   {self.fps:.1f} of {self.target_fps:.4g} fps"]
         if self.guessed is not None:
             speed.append(f"guessed {100 * self.guessed:.0f}%")
         if self.dropped:
             speed.append(f"{self.dropped} dropped")
-        return "   ".join(speed), f"step {_spread(self._step_ms)}   keys to picture {_spread(self._input_ms)}"
+        times = f"step {_spread(self._step_ms)}   keys to picture {_spread(self._input_ms)}"
+        real = "" if self.real_score is None else f"   real {self.real_score:+.4g}"
+        game = f"score {self.score:+.4g}{real}   reward {self.reward:+.4g}   frame {self.step}   seed {self.seed}"
+        return "   ".join(speed), times, game, self.status, self.message, self.help
 
 
 def _spread(values: deque[float]) -> str:

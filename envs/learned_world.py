@@ -194,7 +194,8 @@ class LearnedWorld(Conditioned):
         """What a recording notes of this world, enough to make it again and to see whether it is the same."""
         dtype = "bf16" if self.world.dtype == torch.bfloat16 else "fp32"
         kwargs = {"world": self.place, "device": str(self.world.device), "dtype": dtype, "passes": self.passes}
-        drawing = self._engine.config.drawing()
+        noted = {} if self.world.memory == "window" else {"memory": self.world.memory}  # which a card may change
+        drawing = self._engine.config.drawing() | noted
         if drawing:
             kwargs["engine"] = drawing
         if self.world.conditions:

@@ -33,6 +33,8 @@ class Start:
         if clip is None:
             contexts = world.contexts
             free = range(len(contexts)) if under is None else np.flatnonzero(contexts.conditions == under)
+            if not len(free):
+                raise ValueError(f"no shipped clip is under {_named(world, under)}: begin at frames of your own")
             drawn = int(free[int(rng.integers(len(free)))])
             index = drawn if self.context is None else self.context
             clip, info = (contexts.frames[index], contexts.actions[index]), {"context": index}
@@ -86,9 +88,12 @@ def checked_start(options: Mapping[str, Any] | None, world: World, condition: in
                              "of the two, or call set_condition() after the reset")
         return Start(context=index, condition=its)
     if condition is not None and condition not in world.contexts.conditions:
-        raise ValueError(f"no shipped clip is under {world.conditions[condition] if world.conditions else condition}: "
-                         "begin at frames of your own")
+        raise ValueError(f"no shipped clip is under {_named(world, condition)}: begin at frames of your own")
     return Start(condition=condition)
+
+
+def _named(world: World, condition: int | None) -> str:
+    return world.conditions[condition] if world.conditions and condition is not None else str(condition)
 
 
 def as_state(value: Any, world: World) -> WorldState:

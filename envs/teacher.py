@@ -29,7 +29,10 @@ def make_teacher(world: str, render_mode: str | None = None, **observations: Any
     """
     folder = find_world(world)
     try:
-        config = game_from_card(read_card(folder)["game"])
+        card = read_card(folder)["game"]
+        if card.get("conditions"):
+            raise WorldError(f"{folder.name} holds {', '.join(card['conditions'])}: no real game is all of them")
+        config = game_from_card(card)
     except (KeyError, TypeError, ValueError) as error:
         raise WorldError(
             f"the card of {folder} does not say which game the world was learned from: expected `game` with `id`, "

@@ -70,6 +70,10 @@ def united(recordings: Sequence[Recording], kinds: Sequence[Kind], conditions: S
             for recording, kind, name in zip(recordings, kinds, conditions, strict=True)]  # fmt: skip
 
 
+def _alike(space: Space, most: Space) -> bool:
+    return space == most or bool(_count(space) and _count(most))
+
+
 def _count(space: Space) -> int:
     return int(space.n) if isinstance(space, gymnasium.spaces.Discrete) else 0
 
@@ -81,8 +85,8 @@ def _check(recording: Recording, kind: Kind, widest: Recording, most: Kind, extr
     if CONDITION in kind.extras:
         raise RecordingError(f"{recording.path} notes conditions already: name its own inputs instead")
     own, all_ = (list(r.meta.get("game", {}).get("action_meanings", [])) for r in (recording, widest))
-    same = kind.action_space == most.action_space
-    if not same and (not own or not _count(kind.action_space) or all_[: len(own)] != own):
+    same = kind.action_space == most.action_space and (not own or not all_)  # nobody knows more
+    if not same and (not own or not _alike(kind.action_space, most.action_space) or all_[: len(own)] != own):
         raise RecordingError(f"{recording.path} has the actions {own or kind.action_space}, {widest.path} has "
                              f"{all_ or most.action_space}: they go together if the ones are the first of the others")
     for name, extra in kind.extras.items():

@@ -1,5 +1,7 @@
 """Conditions and cuts of environments: chosen at reset, changed in the middle, guessed around, recorded, replayed."""
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +11,18 @@ import pytest
 from gymnasium.error import ResetNeeded
 from small_worlds import save_small_world
 
-import foreframe  # noqa: F401
+import foreframe
 from envs import WorldEnv, WorldVectorEnv
 from envs.bindings import bindings_for
 from envs.controls import Controls
 from envs.game import Game
 from envs.pilot import person
 from envs.stage import Stage
+from envs.starts import Start
 from envs.tape import RecordingTape
 from envs.timeline import Timeline
 from recorders import RecordEpisodes, RecordVectorEpisodes, open_recording, resimulate
+from world_model import Contexts, Engine, EngineConfig, WorldError, load_world, save_world
 
 SCRIPT = [0, 1, 2, 3, 4, 5, 0, 1]
 
@@ -71,6 +75,68 @@ def test_a_staggered_plan_begins_its_frames_anew(folder: str) -> None:
     with pytest.warns(match="stagger"):
         frames = played(env)
     assert frames.shape[0] == len(SCRIPT) + 1 and env.snapshot().flight is not None
+
+
+@pytest.mark.filterwarnings("ignore::world_model.PlanWarning")
+def test_frames_in_flight_of_other_rows_stay(folder: str) -> None:
+    def drawn(change: str) -> np.ndarray:
+        envs = WorldVectorEnv(folder, num_envs=3, condition="day", passes=3, engine={"plan": "ad", "stagger": 1})
+        frames = [envs.reset(seed=1)[0]]
+        for t, action in enumerate(SCRIPT[:6]):
+            if t == 3 and change:
+                getattr(envs, change)(*(["night"] if change == "set_condition" else []), rows=[1])
+            frames.append(envs.step([action] * 3)[0])
+        return np.stack(frames)
+
+    plain = drawn("")
+    for change in ("set_condition", "cut"):
+        other = drawn(change)
+        assert np.array_equal(other[:, [0, 2]], plain[:, [0, 2]]) and (other[4:, 1] != plain[4:, 1]).any()
+
+
+@pytest.mark.parametrize("switch", ["keep", "flush", "recache", "cut"])
+def test_there_and_back_before_a_step_is_nothing(folder: str, tmp_path: Path, switch: str) -> None:
+    env = RecordEpisodes(WorldEnv(folder, switch=switch, condition="day"), tmp_path / "data")
+    plain = WorldEnv(folder, condition="day")
+    assert np.array_equal(env.reset(seed=4)[0], plain.reset(seed=4)[0])
+    for t, action in enumerate(SCRIPT):
+        if t == 3:
+            for name in ("night", "day", "night", "day"):
+                env.unwrapped.set_condition(name)
+        assert np.array_equal(env.step(action)[0], plain.step(action)[0])
+    env.close()
+    recording = open_recording(tmp_path / "data")
+    again = gymnasium.make(recording.meta["env"]["id"], **recording.meta["env"]["kwargs"])
+    assert resimulate(recording, recording.episodes[0], again).difference is None
+
+
+def test_a_world_of_several_games_has_no_teacher(folder: str, tmp_path: Path) -> None:
+    two = shutil.copytree(folder, tmp_path / "Both-v0")
+    card = json.loads((two / "world.json").read_text())
+    card["game"] = {"id": "A + B", "conditions": {"day": {"id": "A"}, "night": {"id": "B"}}}
+    (two / "world.json").write_text(json.dumps(card))
+    with pytest.raises(WorldError, match="holds day, night: no real game is all of them"):
+        foreframe.make_teacher(str(two))
+
+
+def test_a_policy_that_a_card_names_is_noted_in_recordings(folder: str, tmp_path: Path) -> None:
+    sinks = shutil.copytree(folder, tmp_path / "Sinks-v0")
+    card = json.loads((sinks / "world.json").read_text())
+    (sinks / "world.json").write_text(json.dumps(card | {"memory": "sink"}))
+    assert WorldEnv(str(sinks)).recording_card()["env"]["kwargs"]["engine"] == {"memory": "sink"}
+    assert WorldEnv(str(sinks), engine={"memory": "window"}).recording_card()["env"]["kwargs"]["engine"] == {
+        "memory": "window"}
+    assert "engine" not in WorldEnv(folder).recording_card()["env"]["kwargs"]
+    assert Engine(load_world(folder), EngineConfig(memory="sink")).world.memory == "sink"
+
+
+def test_an_episode_that_follows_by_itself_needs_a_clip_too(folder: str, tmp_path: Path) -> None:
+    day = shutil.copytree(folder, tmp_path / "Day-v0")
+    world = load_world(folder)
+    clips = Contexts(world.contexts.frames, world.contexts.actions, np.zeros(5, np.int64))
+    save_world(day, world.model, world.sampler, world.card, clips)
+    with pytest.raises(ValueError, match="no shipped clip is under night: begin at frames of your own"):
+        Start(condition=1).begin(load_world(day), np.random.default_rng(0), 1)
 
 
 @pytest.mark.parametrize("switch", ["keep", "flush", "recache", "cut"])

@@ -1,5 +1,7 @@
 """Worlds under conditions: what frames are told, switches in the middle of a rollout, and clips that hold some."""
 
+import json
+import shutil
 from pathlib import Path
 
 import gymnasium
@@ -10,17 +12,22 @@ from small_worlds import save_small_world
 
 from recorders import ZarrRecorder, open_recording
 from recorders.merge import MergeConfig, merge
-from world_model import World, WorldState, load_world
+from world_model import Contexts, World, WorldError, WorldState, load_world, save_world
 from world_model.action_dropout import drop_actions
 from world_model.actions import Actions
+from world_model.calibrate import CalibrateConfig, calibrate
 from world_model.clips import ClipSource
 from world_model.conditioning import Conditioning
+from world_model.distill import DistillConfig, fitting_clips
+from world_model.heldout import shown_episodes, split
+from world_model.model import WorldModel
 from world_model.model_config import WorldModelConfig
+from world_model.objective import Objective
 from world_model.optimizer import OptimizerConfig
 from world_model.sampler import SamplerConfig
 from world_model.state import StateError
 from world_model.switching import SWITCHES, cut, set_condition
-from world_model.train import TrainConfig, train
+from world_model.train import TrainConfig, draw_contexts, train
 from world_model.trainer_config import TrainerConfig
 
 KINDS = [Actions(4, conditions=3), Actions(0, (-1.0, 0.0), (1.0, 2.0), conditions=3)]
@@ -114,7 +121,9 @@ def test_recached_rollouts_hold_their_window(world: World) -> None:
     world.step(state, 1)
 
 
-def test_after_a_cut_nothing_of_the_past_is_left(world: World) -> None:
+@pytest.mark.parametrize("still", [0, 60])
+def test_after_a_cut_nothing_of_the_past_is_left(world: World, still: int) -> None:
+    world = world.with_sampler(still=still)
     one, other = begin(world, clip=0, condition=1), begin(world, clip=1, condition=1)
     assert (world.step(one.clone(), 1)[0] != world.step(other.clone(), 1)[0]).any()
     for state in (one, other):
@@ -225,6 +234,69 @@ def test_what_does_not_go_together_is_refused(tmp_path: Path) -> None:
 def source(both: Path, **shares: float) -> ClipSource:
     recording = open_recording(both)
     return ClipSource(recording, recording.episodes, [0.0, 1.0], Actions(3, conditions=2), progress=False, **shares)  # type: ignore[arg-type]
+
+
+def test_actions_of_the_same_number_and_other_names_do_not_go_together(tmp_path: Path) -> None:
+    inputs = []
+    for name, meanings in (("a", ["NOOP", "LEFT"]), ("b", ["NOOP", "UP"])):
+        game = {"id": name, "fps": 20, "action_space": {"n": 2}, "action_meanings": meanings, "keys": {}}
+        pictures = gymnasium.spaces.Box(0, 255, (8, 12, 3), np.uint8)
+        with ZarrRecorder(tmp_path / name, pictures, gymnasium.spaces.Discrete(2), meta={"game": game}) as it:
+            it.begin(seed=0)
+            it.end(np.zeros((8, 12, 3), np.uint8))
+        inputs.append(str(tmp_path / name))
+    with pytest.raises(ValueError, match="the ones are the first of the others"):
+        merge(MergeConfig(inputs=inputs, conditions=["a", "b"], out=str(tmp_path / "out")))
+
+
+def test_every_episode_is_learned_from_and_every_game_shown(tmp_path: Path) -> None:
+    """Also where games take turns, and where one has many episodes more."""
+    parts = [record(tmp_path / name, "Dark" if level < 99 else "Light", 2, level)
+             for name, level in (("a", 30), ("b", 200), ("c", 31))]
+    merge(MergeConfig(inputs=[str(part) for part in parts], conditions=["dark", "light", "dark again"],
+                      out=str(tmp_path / "all")))
+    recording = open_recording(tmp_path / "all")
+    training, heldout = split(recording.episodes, 0.05, [1, 1, 0, 0, 1, 1, 0, 0, 1][: len(recording.episodes)])
+    for part in (training, heldout):
+        assert [e.start for e in part] == sorted(e.start for e in part)
+    clips = ClipSource(recording, training[::-1], [0.0, 1.0], Actions(2, conditions=3), progress=False, event_share=0.0)
+    drawn = clips.batch(0, 300, 4).rows[:, -1]
+    assert all(((drawn >= e.start) & (drawn < e.stop)).sum() > 0.3 * 300 / len(training) for e in training)
+    shown = shown_episodes(recording, recording.episodes[:-1], recording.episodes[:1], 4)
+    contexts = draw_contexts(clips, shown, 6, 4)
+    assert sorted(contexts.conditions.tolist()) == [0, 0, 1, 1, 2, 2]
+
+
+def test_cards_and_clips_that_cannot_be_are_named(folder: Path, tmp_path: Path) -> None:
+    for name, value in (("memory", "endless"), ("switch", "drop")):
+        spoiled = shutil.copytree(folder, tmp_path / name)
+        card = json.loads((spoiled / "world.json").read_text())
+        (spoiled / "world.json").write_text(json.dumps(card | {name: value}))
+        with pytest.raises(WorldError, match=rf"world.json has impossible .*: {name} must be one of"):
+            load_world(spoiled)
+    world = load_world(folder)
+    clips = Contexts(world.contexts.frames, world.contexts.actions, np.full(5, 7))
+    save_world(tmp_path / "seven", world.model, world.sampler, world.card, clips)
+    with pytest.raises(WorldError, match="holds clips under condition 7, the world has 2"):
+        load_world(tmp_path / "seven")
+
+
+def test_what_cannot_be_done_with_several_games_says_so(folder: Path, both: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="only worlds of one game are calibrated"):
+        calibrate(CalibrateConfig(world=str(folder), data=str(both), out=str(tmp_path / "out")))
+    with pytest.raises(ValueError, match=r"under the conditions \['dark', 'light'\], the world .* \['day', 'night'\]"):
+        fitting_clips(load_world(folder), DistillConfig(world=str(folder), data=str(both), out=str(tmp_path / "d")))
+
+
+def test_frames_after_a_switch_are_no_difficulties(both: Path) -> None:
+    clips = source(both, switch_share=1.0, event_share=0.0).batch(3, 20, 8)
+    model = WorldModel(WorldModelConfig(height=8, width=12, patch=[4, 4], dim=16, heads=2, layers=2, num_actions=3,
+                                        conditions=["dark", "light"]))
+    objective = Objective(model, source(both), SamplerConfig(), TrainerConfig())
+    found, under = objective._just_switched(clips, 3), clips.actions[..., -1]
+    for b in range(20):
+        first = (under[b, 1:] != under[b, :-1]).nonzero().flatten().tolist()
+        assert found[b].nonzero().flatten().tolist() == [t for f in first for t in range(f, min(f + 3, 7))]
 
 
 def test_clips_go_on_under_another_condition(both: Path) -> None:

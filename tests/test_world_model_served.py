@@ -20,7 +20,8 @@ def committed(config, model, frames: int) -> tuple[FrameCache, Tensor]:
     cache = FrameCache(config, x, 2)
     history, memory = config.history, config.action_memory
     for i in range(frames):
-        before = torch.cat([torch.zeros(2, history, *config.frame_shape, dtype=x.dtype), x[:, :i]], 1)[:, i : i + history]
+        nothing = torch.zeros(2, history, *config.frame_shape, dtype=x.dtype)
+        before = torch.cat([nothing, x[:, :i]], 1)[:, i : i + history]
         fresh: list[tuple[Tensor, Tensor]] = []
         led = torch.cat([torch.full((2, memory), 3), actions], 1)[:, i : i + memory + 1]
         model.think_cached(x[:, i : i + 1], before, torch.zeros(2, 1, dtype=x.dtype), led, cache.rings, fresh)

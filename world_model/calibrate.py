@@ -139,6 +139,8 @@ def margins_of(world: World, starts: list[Scenario], nothing: int, batch: int) -
 
 
 def _nothing(world: World) -> int:
+    if world.conditions:
+        raise ValueError(f"this world holds {world.conditions}: only worlds of one game are calibrated")
     values = world.model.config.reward_values
     if 0.0 not in values or len(values) < 2:
         raise ValueError(f"the world's rewards are {values}: there is nothing to calibrate")

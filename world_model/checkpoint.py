@@ -15,11 +15,13 @@ from safetensors.torch import save
 from .codec import VaeCodec
 from .conditioning import ActionVector
 from .contexts import Contexts
+from .memory_policies import checked_policy
 from .model import WorldModel
 from .model_config import WorldModelConfig
 from .precision import choose_dtype
 from .rollout import World
 from .sampler import SamplerConfig
+from .switching import SWITCHES, checked_switch
 from .vae_file import copy_vae, load_vae
 from .world_error import WorldError
 
@@ -116,6 +118,9 @@ def _load(folder: Path, device: str, dtype: str, stamp: int, card_stamp: int) ->
     world = World(model.eval().requires_grad_(False), sampler, card, contexts, hashlib.sha256(
         (digest + json.dumps(parts, sort_keys=True)).encode()).hexdigest(),
         _codec(folder, card, device, dtype) if model_config.latents else None)
+    if contexts.conditions.max(initial=0) >= max(len(model_config.conditions), 1):
+        raise WorldError(f"{folder / CONTEXTS} holds clips under condition {contexts.conditions.max()}, the world has "
+                         f"{len(model_config.conditions)}; fetch the world again")
     if contexts.frames.shape[2:] != world.observation_shape:
         raise WorldError(f"{folder / CONTEXTS} holds {list(contexts.frames.shape[2:])} pictures, "
                          f"the model draws {list(world.observation_shape)}")
@@ -140,6 +145,8 @@ def _configs(folder: Path, card: dict[str, Any]) -> tuple[WorldModelConfig, Samp
             raise ValueError("it names no AR-VAE, whose tokens the model draws")
         config = WorldModelConfig(**card["model"])
         config.check_patch()
+        checked_policy(str(card.get("memory", "window")))
+        checked_switch(str(card.get("switch", SWITCHES[0])))
         return config, SamplerConfig(**card["sampler"])
     except (KeyError, TypeError, ValueError) as error:
         raise WorldError(f"{folder / CARD} has impossible sizes or settings: {error}") from error

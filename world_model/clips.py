@@ -92,6 +92,7 @@ class ClipSource:
         """as told, of every row"""
         rewards = _led_to(recording.extra("reward").astype(np.float32), first, 0)
         self.terminated = _led_to(recording.extra("terminated").astype(np.float32), first, 0)
+        episodes = sorted(episodes, key=lambda e: e.start)
         self.starts = np.array([e.start for e in episodes])
         self.stops = np.array([e.stop for e in episodes])
         self.reward_index = _nearest(rewards, reward_values)

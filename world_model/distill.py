@@ -20,7 +20,7 @@ from . import allocator
 from .checkpoint import load_world, save_world
 from .clips import ClipSource
 from .distillation import Distillation, DistillationConfig
-from .heldout import Split, note_split, split_for
+from .heldout import Split, conditions_of, note_split, split_for
 from .model import WorldModel
 from .optimizer import OptimizerConfig
 from .rollout import World
@@ -117,13 +117,18 @@ def fitting_clips(teacher: World, config: DistillConfig) -> tuple[ClipSource, Or
         ValueError: if it is not.
     """
     recording, sizes = open_recording(config.data), teacher.model.config
-    given, wanted = actions_of(recording), sizes.actions
+    given, wanted = actions_of(recording), replace(sizes.actions, conditions=0)
+    under = list(recording.meta.get("conditions", []))
+    if under != sizes.conditions:
+        raise ValueError(f"{config.data} is under the conditions {under}, the world {config.world} under "
+                         f"{sizes.conditions}; pass a recording with the same ones")
     found, size = list(recording.frame_shape[:2]), [sizes.height, sizes.width]
     if (found, given) != (size, wanted):
         raise ValueError(f"{config.data} has pictures {found} and actions {given.describe()}, the world {config.world} "
                          f"has {size} and {wanted.describe()}; pass a recording of the same game")
     before = teacher.card.get("data", {}).get("heldout", [])
-    training, heldout = split_for(Path(config.out), recording.episodes, config.heldout, before)
+    training, heldout = split_for(Path(config.out), recording.episodes, config.heldout, before,
+                                  conditions_of(recording))
     cache = open_cache(config.cache or Path(config.out) / "cache", recording, Team())
     origin = Origin(recording.meta["game"]["id"], [e.id for e in recording.episodes],
                     asdict(sizes) | {"teacher": teacher.hash, "passes": config.passes})

@@ -8,6 +8,7 @@ from weakref import finalize
 import numpy as np
 from torch import Tensor
 
+from . import switching
 from .engine_config import EngineConfig
 from .graphs import StaticStep, StepGraph
 from .guesses import Ahead, Drawer, Guess, Guesser, Policy
@@ -54,7 +55,8 @@ class Engine:
 
     def __init__(self, world: World, config: EngineConfig | None = None, policy: Policy | None = None):
         """Step states of `world` as `config` says; `policy` is what lookahead=policy guesses with (`set_policy`)."""
-        self.world, self.config = world, config or EngineConfig()
+        self.config = config or EngineConfig()
+        self.world = world = world.with_memory(self.config.memory) if self.config.memory else world
         self._plan = self.config.plan_config()
         self._state: WorldState | None = None
         self._stagger = self._plan.passes_behind(world.sampler.steps)
@@ -67,6 +69,7 @@ class Engine:
         graphs = self.config.graphs and plain and pixels and rings and world.device.type == "cuda"
         self._capture: type[StaticStep] | None = StepGraph if graphs else None
         self._static: StaticStep | None = None
+        self._unswitched: dict[int, WorldState] = {}  # rollouts as they were before `switch`, until the next step
         if self.config.lookahead != "off":
             self._look = LookAhead(self._guesser, Drawer(world), self.config.ahead)
             finalize(self, self._look.abandon)
@@ -94,6 +97,7 @@ class Engine:
         if self.config.lookahead == "branch" and len(state) != 1:
             raise ValueError(f"lookahead=branch draws all actions of one rollout, got {len(state)}: use repeat or off")
         self.forget()
+        self._unswitched.clear()
         self._take_off(state)
         if self._static is not None and _sizes(self._static.state) == _sizes(state):
             self._static.cache.keep_place()
@@ -110,6 +114,8 @@ class Engine:
         """
         self.world.check_state(state)
         self.forget()
+        for row in rows:
+            self._unswitched.pop(row, None)
         state = state.clone()
         self._take_off(state)
         if self._static is not None:
@@ -124,6 +130,7 @@ class Engine:
         """
         stagger = self._plan.passes_behind(world.sampler.steps)
         self.forget()
+        self._unswitched.clear()
         self.world, self._stagger, self._static = world, stagger, None
         self._guesser.world = world
         if self._look is not None:
@@ -134,6 +141,27 @@ class Engine:
     def change(self, change: Callable[[WorldState], object]) -> None:
         """Have the present state changed in place. Guesses are dropped, frames in flight begun anew if they were."""
         self.forget()
+        self._unswitched.clear()
+        self._change(change)
+
+    def switch(self, rows: list[int], condition: int, how: str) -> None:
+        """Go on under another condition, see `switching.set_condition`. The last call before a step is what counts.
+
+        So what a recording notes with a step is all that there is to know.
+        """
+        def change(state: WorldState) -> None:
+            for row in rows:
+                before = self._unswitched.setdefault(row, state.take([row]))
+                before.episodes = [state.episodes[row]]
+                state.put([row], before)
+            switching.set_condition(self.world, state, rows, condition, how)
+
+        self.forget()
+        self._change(change)
+
+    def _change(self, change: Callable[[WorldState], object]) -> None:
+        if self._static is not None:
+            self._static.cache.keep_place()
         change(self.state)
         self._take_off(self.state)
 
@@ -148,6 +176,7 @@ class Engine:
         Raises:
             Exception: what the policy that guesses has raised.
         """
+        self._unswitched.clear()
         before, episodes = time.perf_counter(), self.state.episodes
         had, ahead = False, None
         if self._look is not None:

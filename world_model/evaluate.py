@@ -109,6 +109,8 @@ def _make_folder(config: EvaluateConfig) -> None:
 def _worlds(config: EvaluateConfig) -> tuple[World, World | None]:
     worlds = [load_world(folder, config.device).with_sampler(config.steps)
               for folder in (config.world, config.beside) if folder]
+    if config.condition and not any(world.conditions for world in worlds):
+        raise WorldError(f"{worlds[0].card['name']} holds one game, got condition={config.condition!r}: pass none")
     worlds = [_of_one_game(world, config.condition) for world in worlds]
     for world in worlds:
         learned, asked = world.game["id"], config.env or worlds[0].game["id"]
@@ -123,11 +125,10 @@ def _worlds(config: EvaluateConfig) -> tuple[World, World | None]:
 
 
 def _of_one_game(world: World, condition: str) -> World:
-    if not world.conditions and not condition:
+    if not world.conditions:
         return world
     if condition not in world.conditions:
-        raise WorldError(f"{world.card['name']} holds {world.conditions or 'one game'}, got condition={condition!r}: "
-                         f"pass {'one of those' if world.conditions else 'none'}")
+        raise WorldError(f"{world.card['name']} holds {world.conditions}, got condition={condition!r}: pass one")
     return world.under(condition)
 
 

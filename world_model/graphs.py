@@ -78,7 +78,8 @@ class StaticStep:
             x = torch.add(keep * x, clean, alpha=self.alphas[i + 1] - keep * self.alphas[i])
         shown = model.scaler.decode(x[:, 0])
         if self.world.sampler.still:
-            shown = replenish(shown, shown_before(cache, model.scaler), self.world.sampler.still)
+            past, there = shown_before(cache, model.scaler)
+            shown = replenish(shown, past, self.world.sampler.still, there)
         seen = model.scaler.encode(shown)[:, None]
         fresh: list[tuple[Tensor, ...]] = []
         committed = model.think_cached(seen.to(dtype), recent, self.times[-1], led, cache.rings, fresh)

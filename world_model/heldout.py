@@ -5,7 +5,7 @@ import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from recorders import Episode
+from recorders import Episode, Recording
 
 SPLIT_FILE = "split.json"
 
@@ -25,7 +25,26 @@ def split(episodes: list[Episode], share: float, conditions: Sequence[int] = ())
         count = min(max(1, round(len(mine) * share)), len(mine) - 1) if share > 0 else 0
         training += mine[: len(mine) - count]
         heldout += mine[len(mine) - count :]
-    return training, heldout
+    return sorted(training, key=lambda e: e.start), sorted(heldout, key=lambda e: e.start)
+
+
+def conditions_of(recording: Recording) -> list[int]:
+    """Number of the condition that each episode begins under; empty where the recording has none."""
+    if not recording.meta.get("conditions"):
+        return []
+    under = recording.extra("condition")
+    return [int(under[episode.start]) for episode in recording.episodes]
+
+
+def shown_episodes(recording: Recording, training: list[Episode], heldout: list[Episode],
+                   frames: int) -> list[Episode]:
+    """Held-out episodes of more than so many frames; under a condition that has none of those, those trained on."""
+    under = dict(zip((e.id for e in recording.episodes), conditions_of(recording), strict=False))
+    shown = list[Episode]()
+    for condition in sorted({*under.values()} or {0}):
+        mine = [e for e in heldout if under.get(e.id, 0) == condition and e.stop - e.start > frames]
+        shown += mine or [e for e in training if under.get(e.id, 0) == condition]
+    return sorted(shown, key=lambda e: e.start)
 
 
 def split_for(folder: Path, episodes: list[Episode], share: float, before: Collection[str] = (),

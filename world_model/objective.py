@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .action_dropout import drop_actions
@@ -113,7 +114,7 @@ class Objective(nn.Module):
         """Picture loss of some frames of every clip drawn as the first of an episode, from nothing."""
         chosen = torch.linspace(0, clips.frames.shape[1] - 1, self.config.openings).round().long()
         x = self.model.scaler.encode(clips.frames[:, chosen].flatten(0, 1)[:, None].to(self.device))
-        told = self.model.actions.hidden(clips.actions[:, chosen].flatten(0, 1)[:, None]).to(self.device)
+        told = self._told(clips.actions[:, chosen].flatten(0, 1)[:, None], generator)
         times = self.levels.times("teacher", len(x), 1, generator).to(self.device)
         noise = torch.randn(x.shape, generator=generator).to(self.device)
         estimate, _ = self.model(torch.lerp(x, noise, times[..., None, None, None]), times, told)
@@ -178,7 +179,8 @@ class Objective(nn.Module):
         errors = picture_loss(estimate, self._target(x, context, noisy, times, actions), weight, times,
                               self.config.loss)
         history, count = self.model.config.history, past.shape[1]
-        self._remember(self.source.difficulty, clips.rows[:, 1 + history:], errors[:, history:], times[:, history:])
+        skilled = times * ~self._just_switched(clips, 1 + history)
+        self._remember(self.source.difficulty, clips.rows[:, 1 + history:], errors[:, history:], skilled[:, history:])
         outcome = self._outcome(tokens[:, 1:count], clips.rewards[:, 1:count], clips.terminated[:, 1:count],
                                 ~astray[:, 1:])  # of frames committed with a past
         picture = errors.sum() / (times > 0).sum().clamp(min=1)
@@ -244,6 +246,12 @@ class Objective(nn.Module):
         frames = decode(x)
         moved = motion_weight(frames[:, 1:], frames[:, :-1], self.config.loss)
         return moved.maximum(motion_weight(frames[:, 1:], decode(past), self.config.loss)) * self.places
+
+    def _just_switched(self, clips: Clips, frames: int) -> Tensor:
+        """Where one of the last so many frames was the first of another condition, which nothing foretells: [B, T]."""
+        under = self.model.actions.condition(clips.actions)
+        first = under[:, 1:] != under[:, :-1]
+        return torch.stack([F.pad(first, (i, 0))[:, : first.shape[1]] for i in range(frames)]).any(0).to(self.device)
 
     def _remember(self, difficulty: Difficulty, rows: np.ndarray, errors: Tensor, times: Tensor) -> None:
         """Note how well frames were drawn, where it took skill; all [B, T]."""

@@ -7,7 +7,7 @@ from .cache import FrameCache
 from .patches import FrameScaler
 
 
-def replenish(frames: Tensor, past: Tensor, still: int) -> Tensor:
+def replenish(frames: Tensor, past: Tensor, still: int, there: Tensor | None = None) -> Tensor:
     """Pixels of `frames` within `still` of a frame of the `past`, in every colour, as they were there; others as drawn.
 
     Conditional replenishment (Mounts 1969, Bell System Technical Journal 48) with uncovered background (Mukawa and
@@ -18,6 +18,7 @@ def replenish(frames: Tensor, past: Tensor, still: int) -> Tensor:
     Args:
         frames: uint8 [..., H, W, 3].
         past: uint8 [..., N, H, W, 3] shown before, oldest first; the nearest counts, of equally near ones the newest.
+        there: bool, broadcast over `frames`: where nothing has been shown in this scene, frames stay as they are.
     """
     if not still:
         return frames
@@ -26,18 +27,21 @@ def replenish(frames: Tensor, past: Tensor, still: int) -> Tensor:
         change = (frames.to(torch.int16) - before.to(torch.int16)).abs().amax(-1, keepdim=True)
         shown = torch.where(change < nearest, before, shown)
         nearest = torch.minimum(change, nearest)
-    return shown
+    return shown if there is None else torch.where(there, shown, frames)
 
 
-def shown_before(cache: FrameCache, scaler: FrameScaler) -> Tensor:
-    """uint8 [B, N, H, W, 3] the last pictures of a cache that its network still sees, the last of all among them.
+def shown_before(cache: FrameCache, scaler: FrameScaler) -> tuple[Tensor, Tensor]:
+    """The last pictures of a cache that its network still sees, the last of all among them; for `replenish`.
 
-    Where a rollout has not as many, the last one stands for those before its start.
+    Returns:
+        uint8 [B, N, H, W, 3]; where a rollout has not as many, the last one stands for those before its start.
+        bool [B, 1, 1, 1]: whether there is any, which is not so after a cut, when the last one is of another scene.
     """
     newest = cache.pictures[:, -1:]
     older = cache.recent[:, :-1]
     there = (older != 0).flatten(2).any(-1)[..., None, None, None]
-    return torch.cat([torch.where(there, scaler.decode(older), newest), newest], 1)
+    seen = (cache.recent[:, -1:] != 0).flatten(1).any(-1) if cache.recent.shape[1] else there.new_ones(len(newest))
+    return torch.cat([torch.where(there, scaler.decode(older), newest), newest], 1), seen[:, None, None, None]
 
 
 def before_each(past: Tensor, count: int) -> Tensor:

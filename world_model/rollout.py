@@ -165,7 +165,8 @@ class World(TrainedWorld):
         scaler, cache = self.model.scaler, state.cache
         known = scaler.decode(clean)
         if self.sampler.still:
-            known = replenish(known, shown_before(cache, scaler), self.sampler.still)
+            past, there = shown_before(cache, scaler)
+            known = replenish(known, past, self.sampler.still, there)
         shown, cache.decoding = self.codec.show(known[:, None], cache.decoding)
         tokens = self.commit(state, scaler.encode(known)[:, None], actions, shown, served)
         rewards, terminated = self.model.outcome.decide(tokens)

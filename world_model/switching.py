@@ -33,7 +33,7 @@ def checked_switch(switch: str) -> str:
 
 def set_condition(world: "World", state: WorldState, rows: list[int], condition: str | int,
                   switch: str = "keep") -> list[int]:
-    """Draw the next frames of some rollouts under another condition. Frames in flight are dropped.
+    """Draw the next frames of some rollouts under another condition. Their frames in flight are begun anew.
 
     Args:
         state: changes in place.
@@ -74,15 +74,15 @@ def cut(world: "World", state: WorldState, rows: list[int]) -> None:
 
 def _change(world: "World", state: WorldState, row: int, condition: int, switch: str) -> None:
     """One rollout."""
-    state.flight = None
-    one = state.take([row])
-    one.conditions = [condition]
+    one, stagger = state.take([row]), state.flight.stagger if state.flight else None
+    one.conditions, one.flight = [condition], None
     if switch == "flush":
         one.cache.keep_last(1)
     elif switch == "recache":
         _recache(world, one)
     elif switch == "cut":
         one.cache.forget(world.codec, world.actions)
+    world.take_off(one, stagger)
     state.put([row], one)
 
 

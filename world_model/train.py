@@ -38,7 +38,7 @@ from .codec import VaeCodec
 from .contexts import Contexts
 from .events import event_card, event_table, event_weights
 from .flops import peak_flops, training_flops
-from .heldout import note_split, split_for
+from .heldout import conditions_of, note_split, shown_episodes, split_for
 from .model import WorldModel
 from .model_config import WorldModelConfig, reward_choices
 from .presets import with_presets
@@ -110,9 +110,8 @@ def _train(config: TrainConfig, team: Team, device: torch.device) -> Path:
     recording = open_recording(config.data)
     fit_to_recording(config.model, recording)
     lender = read_card(config.init) if config.init else {}
-    under = recording.extra("condition") if config.model.conditions else np.zeros(0)
     training, heldout = split_for(out, recording.episodes, config.heldout, lender.get("data", {}).get("heldout", []),
-                                  [int(under[e.start]) for e in recording.episodes] if len(under) else ())
+                                  conditions_of(recording))
     cache = open_cache(config.cache or out / "cache", recording, team)
     codes = codes_of(config, cache, team, device) if config.vae else None
     source = ClipSource(cache, training, config.model.reward_values, config.model.actions,
@@ -127,7 +126,7 @@ def _train(config: TrainConfig, team: Team, device: torch.device) -> Path:
             print(f"weights of {config.init}; new: {', '.join(new) or 'nothing'}", flush=True)
     origin = Origin(recording.meta["game"]["id"], [e.id for e in recording.episodes], asdict(config.model))
     trainer = Trainer(model.to(device), source, config.sampler, config.trainer, out, team, origin)
-    shown = [e for e in heldout if e.stop - e.start > 2 * config.model.window] or training
+    shown = shown_episodes(recording, training, heldout, 2 * config.model.window)
     clips = draw_contexts(source, shown, config.contexts, config.model.window)
     card = world_card(config, recording, heldout)
     if lender:
@@ -232,9 +231,12 @@ def draw_contexts(source: ClipSource, episodes: list[Episode], count: int, frame
     if not usable:
         raise ValueError(f"no episode has more than {2 * frames} frames, twice model.window={frames}: record longer "
                          "episodes, or choose a shorter window")
+    under = source.kind.condition(torch.from_numpy(source.actions[[e.start for e in usable]])).tolist()
+    groups = [[e for e, its in zip(usable, under, strict=True) if its == condition] for condition in sorted({*under})]
+    mine = [groups[i % len(groups)] for i in range(count)]  # conditions in turn
     rng = np.random.default_rng(0)
     starts = [int(rng.integers(e.start + opening, e.stop - 2 * frames))
-              for e in (usable[i % len(usable)] for i in range(count))]
+              for e in (group[i // len(groups) % len(group)] for i, group in enumerate(mine))]
     rows = np.array(starts)[:, None] + np.arange(frames)
     told = torch.from_numpy(source.actions[rows])
     kind = source.kind
