@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs import WorldEnv, WorldVectorEnv
-from world_model import EngineStats
+from world_model import Actions, EngineStats
 
 
 @dataclass
@@ -33,32 +33,40 @@ class Timing:
         return 1000 * count / self.p50
 
 
-def random_actions(num_actions: int, seed: int = 0) -> Iterator[int]:
+def random_actions(kind: Actions, seed: int = 0) -> Iterator[Any]:
     """Every action drawn anew."""
     rng = np.random.default_rng(seed)
     while True:
-        yield int(rng.integers(num_actions))
+        yield _any(kind, rng)
 
 
-def held_keys(num_actions: int, seed: int = 0, mean: int = 8) -> Iterator[int]:
+def held_keys(kind: Actions, seed: int = 0, mean: int = 8) -> Iterator[Any]:
     """A key held for `mean` steps on average (geometric), then another, as a person plays."""
     rng = np.random.default_rng(seed)
-    action = int(rng.integers(num_actions))
+    action = _any(kind, rng)
     while True:
         for _ in range(int(rng.geometric(1 / mean))):
             yield action
-        action = (action + 1 + int(rng.integers(num_actions - 1))) % num_actions
+        before = action
+        while np.array_equal(action, before):
+            action = _any(kind, rng)
 
 
-def side_by_side(does: "Caller", num_actions: int, count: int) -> Iterator[NDArray[np.int64]]:
-    """Actions int64 [count] of as many callers, each for itself."""
-    callers = [does(num_actions, seed) for seed in range(count)]
+def side_by_side(does: "Caller", kind: Actions, count: int) -> Iterator[NDArray[Any]]:
+    """Actions [count, ...] of as many callers, each for itself."""
+    callers = [does(kind, seed) for seed in range(count)]
     while True:
         yield np.array([next(caller) for caller in callers])
 
 
-Caller = Callable[[int, int], Iterator[int]]
-"""(number of actions, seed) -> what is done"""
+def _any(kind: Actions, rng: np.random.Generator) -> Any:
+    if kind.continuous:
+        return rng.uniform(kind.low, kind.high).astype(np.float32)
+    return int(rng.integers(kind.count))
+
+
+Caller = Callable[[Actions, int], Iterator[Any]]
+"""(kind of actions, seed) -> what is done"""
 
 
 def time_steps(env: WorldEnv | WorldVectorEnv, actions: Iterator[Any], steps: int, think: float = 0.0,

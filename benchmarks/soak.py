@@ -99,7 +99,7 @@ def ratio(config: SoakConfig, soak: Soak) -> float:
     """Median step time of an old single world over that of a young one, stepped in turn."""
     young = WorldEnv(config.world)
     young.reset(seed=1)
-    actions = random_actions(young.world.num_actions)
+    actions = random_actions(young.world.actions)
     time_steps(young, actions, 100)
     pairs = [(time_steps(soak.plain, actions, 1).ms[0], time_steps(young, actions, 1).ms[0]) for _ in range(200)]
     old, new = np.median(np.array(pairs), 0)

@@ -91,10 +91,10 @@ def heading(config: StepConfig) -> str:
 def gflop_per_step(env: WorldEnv, steps: int = 4) -> float:
     """10^9 floating-point operations per step, as torch counts them, by the plain path; a reset is not counted."""
     env.reset(seed=0)
-    flops = 0
+    flops, actions = 0, random_actions(env.world.actions)
     for _ in range(steps):
         with FlopCounterMode(display=False) as counter:
-            terminated = env.step(0)[2]
+            terminated = env.step(next(actions))[2]
         flops += counter.get_total_flops()
         if terminated:
             env.reset()
@@ -105,7 +105,7 @@ def measured(config: StepConfig, count: int, does: Caller = random_actions, thin
              **engine: Any) -> tuple[Timing, EngineStats]:
     """Steps of a vector of `count` worlds, each called for itself, after three that are not counted."""
     envs = cast(WorldVectorEnv, make(config, count, engine={"graphs": config.graphs, **engine}))
-    actions = side_by_side(does, envs.world.num_actions, count)
+    actions = side_by_side(does, envs.world.actions, count)
     time_steps(envs, actions, 3)
     timing = time_steps(envs, actions, config.samples(count), think)
     stats = envs.stats()
@@ -126,7 +126,7 @@ def batches(config: StepConfig) -> None:
 def plans(config: StepConfig) -> None:
     """Rollouts by every live plan; one script by each plan, by the frame."""
     env = cast(WorldEnv, make(config))
-    steps, actions = env.world.sampler.steps, list(islice(held_keys(env.world.num_actions), config.steps))
+    steps, actions = env.world.sampler.steps, list(islice(held_keys(env.world.actions), config.steps))
     for count in config.batches:
         for stagger in range(steps, 0, -1):
             timing = measured(config, count, plan="ad", stagger=stagger)[0]
@@ -159,7 +159,7 @@ def guessing(config: StepConfig) -> None:
 def age(config: StepConfig) -> None:
     """An old rollout and a young one, stepped in turn so that both see the same machine. Games end, age does not."""
     old, young = cast(WorldEnv, make(config)), cast(WorldEnv, make(config))
-    actions = random_actions(old.world.num_actions)
+    actions = random_actions(old.world.actions)
     aged, fresh = aged_state(old, actions, config.old), aged_state(young, actions, 100)
     times = [(time_steps(young, actions, 1, begin=lambda: young.restore(fresh)).ms,
               time_steps(old, actions, 1, begin=lambda: old.restore(aged)).ms) for _ in range(config.steps)]
@@ -168,7 +168,7 @@ def age(config: StepConfig) -> None:
           f"{other.p50 / one.p50:.3f} of the young one; state {aged.nbytes / 1e6:.2f} MB, frame {aged.frames[0]}")
 
 
-def aged_state(env: WorldEnv, actions: Iterator[int], steps: int) -> WorldState:
+def aged_state(env: WorldEnv, actions: Iterator[Any], steps: int) -> WorldState:
     """Leave an environment after so many steps from its reset, and return the state; games that end go on."""
     state = env.snapshot()
     for _ in range(steps):

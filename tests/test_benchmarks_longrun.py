@@ -4,8 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from small_worlds import save_small_world
 
-from benchmarks.longrun import LongrunConfig, long_runs, returned, revisits
+from benchmarks.longrun import LongrunConfig, clips_of, long_runs, returned, revisits, starts_of
 from world_model import World, load_world
 
 POLICIES = ["window", "sink"]
@@ -21,6 +22,13 @@ def test_every_policy_has_its_lines(tiny_world: Path, tmp_path: Path, capsys: py
     for policy in POLICIES:
         assert [line[1] for line in lines if line and line[0] == policy] == ["8", "20", "2", "4"]
         assert (tmp_path / f"{policy}-20.png").is_file()
+
+
+def test_one_of_several_games_is_played_from_its_own_clips(tmp_path: Path) -> None:
+    two = save_small_world(tmp_path / "Two-v0", conditions=("day", "night"))
+    world = load_world(two).under("night")
+    assert clips_of(world).tolist() == [1, 3] and len(starts_of(world)) == 2
+    assert np.array_equal(starts_of(world)[1].frames, world.contexts.frames[3])
 
 
 class Turning(World):

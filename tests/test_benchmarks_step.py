@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from benchmarks import step
-from benchmarks.callers import held_keys, random_actions
+from benchmarks.callers import held_keys, random_actions, side_by_side
 from benchmarks.soak import SoakConfig
+from world_model import Actions
 
 
 @pytest.mark.filterwarnings("ignore::world_model.PlanWarning")
@@ -24,9 +25,15 @@ def test_every_part_prints_its_figures(tiny_world: Path, capsys: pytest.CaptureF
 
 
 def test_keys_are_held_and_random_actions_are_not() -> None:
-    held, free = (np.array(list(islice(does(6), 4000))) for does in (held_keys, random_actions))
+    held, free = (np.array(list(islice(does(Actions(6)), 4000))) for does in (held_keys, random_actions))
     assert 1 / (held[1:] != held[:-1]).mean() == pytest.approx(8, rel=0.2)
     assert (free[1:] == free[:-1]).mean() == pytest.approx(1 / 6, abs=0.03)
+
+
+def test_vectors_lie_within_their_bounds() -> None:
+    given = np.stack(list(islice(side_by_side(held_keys, Actions(0, (-1.0, 0.0), (1.0, 2.0)), 3), 100)))
+    assert given.shape == (100, 3, 2) and given.dtype == np.float32
+    assert (given >= [-1, 0]).all() and (given <= [1, 2]).all() and given.std() > 0.3
 
 
 def test_what_cannot_be_measured_is_refused() -> None:
@@ -41,5 +48,5 @@ def test_what_cannot_be_measured_is_refused() -> None:
 def test_an_aged_environment_goes_on_from_its_age(tiny_world: Path) -> None:
     env = step.make(step.StepConfig(world=str(tiny_world)))
     before = env.snapshot().frames[0]
-    state = step.aged_state(env, random_actions(3), 30)
+    state = step.aged_state(env, random_actions(Actions(3)), 30)
     assert env.snapshot().frames == state.frames == [before + 30]
