@@ -45,4 +45,4 @@ def test_a_world_is_made_by_commands_that_exist(tmp_path: Path, game: str) -> No
 
 def test_a_game_without_settings_is_named(tmp_path: Path) -> None:
     refused = make_world(tmp_path, "Chess")
-    assert refused.returncode == 2 and "no settings for Chess; there are Pong and Breakout" in refused.stderr
+    assert refused.returncode == 2 and "no settings for Chess; there are Pong, Breakout" in refused.stderr
