@@ -9,6 +9,7 @@ import torch
 
 from recorders import TrainingCache, latents, open_recording
 from world_model import World, WorldError, WorldState, load_world, save_world
+from world_model.calibrate import CalibrateConfig, calibrate
 from world_model.codec import TokenScaler, from_codes, to_codes
 from world_model.distill import DistillConfig, distill
 from world_model.model_config import WorldModelConfig
@@ -170,3 +171,12 @@ def test_what_goes_on_from_a_world_of_tokens_keeps_its_vae_or_says_that_it_canno
     assert load_world(tmp_path / "copy", dtype="fp32").observation_shape == world.observation_shape
     with pytest.raises(ValueError, match="no student learns yet"):
         distill(DistillConfig(world=str(folder), data=str(own_data), out=str(tmp_path / "student"), device="cpu"))
+
+
+def test_calibration_keeps_the_vae_and_the_pictures(folder: Path, own_data: Path, tmp_path: Path) -> None:
+    calibrate(CalibrateConfig(world=str(folder), data=str(own_data), out=str(tmp_path / "out"), starts=10, horizon=3,
+                              batch=5))
+    before, after = load_world(folder, dtype="fp32"), load_world(tmp_path / "out", dtype="fp32")
+    assert after.card["vae_sha256"] == before.card["vae_sha256"] and after.card["calibrated"]["steps"] == 30
+    drawn = [run(each, started(each), [0, 1, 1]) for each in (before, after)]
+    np.testing.assert_array_equal(*drawn)
