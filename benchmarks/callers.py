@@ -48,7 +48,7 @@ def held_keys(kind: Actions, seed: int = 0, mean: int = 8) -> Iterator[Any]:
         for _ in range(int(rng.geometric(1 / mean))):
             yield action
         before = action
-        while np.array_equal(action, before):
+        while kind.count != 1 and np.array_equal(action, before):
             action = _any(kind, rng)
 
 

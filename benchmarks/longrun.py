@@ -178,6 +178,8 @@ def main(cfg: DictConfig) -> None:
         world = load_world(find_world(config.world)).with_sampler(config.passes)
         if config.condition or world.conditions:
             world = world.under(config.condition or world.conditions[0])
+        if not len(clips_of(world)):
+            raise ValueError(f"{config.world} has no starting clip under {config.condition}")
         missing = [name for name in (config.there, config.back) if name and name not in world.action_meanings]
         if missing:
             raise ValueError(f"{config.world} has no action {missing[0]!r}: it has {world.action_meanings}")

@@ -12,7 +12,7 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -58,6 +58,7 @@ class Soak:
         self.single = WorldEnv(config.world, engine={"lookahead": "repeat"})
         self.plain = WorldEnv(config.world)
         self.rng = np.random.default_rng(0)
+        self.actions = random_actions(self.plain.world.actions)
         self.steps = 0
         for env in (self.vector, self.single, self.plain):
             env.reset(seed=0)
@@ -66,8 +67,8 @@ class Soak:
         """Step everything for a while."""
         end = time.perf_counter() + seconds
         while time.perf_counter() < end:
-            self.vector.step(self.rng.integers(6, size=self.vector.num_envs))
-            action = int(self.rng.integers(6))
+            self.vector.step(np.array([next(self.actions) for _ in range(self.vector.num_envs)]))
+            action = next(self.actions)
             for _ in range(4):
                 self._step(self.single, action)
                 self._step(self.plain, action)
@@ -75,16 +76,16 @@ class Soak:
             if self.rng.random() < 0.05:
                 self._go_back()
 
-    def _step(self, env: WorldEnv, action: int) -> None:
+    def _step(self, env: WorldEnv, action: Any) -> None:
         if env.step(action)[2]:
             env.reset()
 
     def _go_back(self) -> None:
         state = self.single.snapshot()
         for fork in self.single.fork(2):
-            fork.step(0)
+            fork.step(next(self.actions))
             fork.close()
-        self._step(self.single, 1)
+        self._step(self.single, next(self.actions))
         self.single.restore(state)
         self.vector.restore(self.vector.snapshot(rows=[1]), rows=[0])
 

@@ -142,15 +142,17 @@ def plans(config: StepConfig) -> None:
 def guessing(config: StepConfig) -> None:
     """People at the world's own speed and agents that think for one step's time, with every kind of guess.
 
-    A guess answers a step of a batch if it is right for all of it; every action is drawn for one rollout alone.
+    A guess answers a step of a batch if it is right for all of it; every action is drawn for one rollout alone,
+    where there are so many that they can be counted.
     """
-    fps = cast(WorldEnv, make(config)).world.fps
+    world = cast(WorldEnv, make(config)).world
+    fps, kinds = world.fps, ["off", "repeat"] if world.actions.continuous else ["off", "repeat", "branch"]
     for count in config.batches:
         alone = measured(config, count)[0].p50 / 1000
         for name, does, think in (("keys held for 8 steps", held_keys, max(0.0, 1 / fps - alone)),
                                   ("random, thinks one step long", random_actions, alone)):
             print(f"batch {count:4d}, {name}; {1000 * think:.0f} ms between steps")
-            for lookahead in ("off", "repeat", "branch")[: 3 if count == 1 else 2]:
+            for lookahead in kinds[: 3 if count == 1 else 2]:
                 timing, stats = measured(config, count, does, think, lookahead=lookahead)
                 said = "" if lookahead == "off" else guessed(stats)
                 print(f"  {lookahead:7s} {timing.percentiles()}  {said}", flush=True)

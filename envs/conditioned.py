@@ -1,7 +1,6 @@
 """What may be changed of a learned world while it is stepped: the condition it is drawn under, and scenes that end."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,9 +52,9 @@ class Conditioned:
         """Draw what comes under another condition, in the middle of an episode. The one there is changes nothing.
 
         What becomes of what is remembered is `switch`, which the environment was made with: "keep" leaves it, "flush"
-        forgets all but the last frame, "recache" reads the last frames again under the new condition, "cut" forgets
-        everything, and the next frame is the first of a scene. Of several calls before a step the last one counts.
-        Recordings note the condition with every step.
+        forgets all but the sinks and the last frame, "recache" reads the last frames again under the new condition,
+        "cut" forgets everything, and the next frame is the first of a scene. Of several calls before a step the last
+        one counts. Recordings note the condition with every step.
 
         Args:
             condition: name or number.
@@ -89,14 +88,11 @@ class Conditioned:
             ValueError: if there are no such rows.
         """
         places = self._rows("cut", rows)
-
-        def end(state: WorldState) -> None:
-            switching.cut(self.world, state, places)
-            for row in places:
-                notes = state.episodes[row].notes
-                notes[CUTS] = notes.get(CUTS, 0) + 1
-
-        self._change(end)
+        self._engine.cut(places)
+        for row in places:
+            notes = self._engine.state.episodes[row].notes
+            notes[CUTS] = notes.get(CUTS, 0) + 1
+        self._look_ahead()
 
     def set_cuts(self, cuts: int) -> None:
         """`cut` as often as is needed for so many in the episode; what a replay calls.
@@ -110,10 +106,6 @@ class Conditioned:
             raise ValueError(f"cuts can only become more, and of one environment; there were {now}, got {cuts}")
         for _ in range(cuts - now):
             self.cut()
-
-    def _change(self, change: Any) -> None:
-        self._engine.change(change)
-        self._look_ahead()
 
     def _rows(self, call: str, rows: Sequence[int] | None) -> list[int]:
         """Places of rollouts.

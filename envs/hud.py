@@ -64,9 +64,15 @@ class Hud:
         if self.dropped:
             speed.append(f"{self.dropped} dropped")
         times = f"step {_spread(self._step_ms)}   keys to picture {_spread(self._input_ms)}"
-        real = "" if self.real_score is None else f"   real {self.real_score:+.4g}"
-        game = f"score {self.score:+.4g}{real}   reward {self.reward:+.4g}   frame {self.step}   seed {self.seed}"
+        real = "" if self.real_score is None else f"   real {_points(self.real_score)}"
+        score, reward = _points(self.score), _points(self.reward)
+        game = f"score {score}{real}   reward {reward}   frame {self.step}   seed {self.seed}"
         return "   ".join(speed), times, game, self.status, self.message, self.help
+
+
+def _points(value: float) -> str:
+    """With its sign, to a hundredth: sums of rewards such as 0.1 are not exact."""
+    return f"{round(value, 2):+.12g}"
 
 
 def _spread(values: deque[float]) -> str:

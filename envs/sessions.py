@@ -152,11 +152,16 @@ def _checked(env: WorldEnv, fps: float | None, scale: int | None) -> tuple[float
     return fps or env.world.fps, scale
 
 
+def _cores() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 2
+
+
 @contextmanager
 def _a_core_for_the_window() -> Iterator[None]:
     """The world takes all cores but one: while the window keeps one of them, every product would wait for it."""
     threads = torch.get_num_threads()
-    torch.set_num_threads(max(1, min(threads, (os.cpu_count() or 2) - 1)))
+    torch.set_num_threads(max(1, min(threads, _cores() - 1)))
     try:
         yield
     finally:

@@ -5,6 +5,8 @@ writes it as a film, and `branch=120 actions=[2,2,3] out=data/branch` goes on di
 """
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -88,6 +90,21 @@ def changes(recording: Recording, env: gymnasium.Env[Any, Any]) -> list[str]:
     return found
 
 
+@contextmanager
+def as_many_threads(recording: Recording) -> Iterator[None]:
+    """Let torch, where the environment brought it, have the recorded number of threads, by which sums may round."""
+    torch, threads = sys.modules.get("torch"), recording.meta.get("run", {}).get("threads")
+    if torch is None or not isinstance(threads, int) or threads < 1:
+        yield
+        return
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def save_pictures(difference: Difference, folder: Path) -> list[Path]:
     """Write both observations of a difference as PNG, if they are pictures; returns the files."""
     files = []
@@ -103,9 +120,10 @@ def save_pictures(difference: Difference, folder: Path) -> list[Path]:
 def check(config: ReplayConfig, recording: Recording, episodes: list[Episode]) -> bool:
     """Replay episodes and say how it went; returns whether all came out as recorded."""
     env = _environment(config, recording)
-    for change in changes(recording, env):
-        print(f"note: {change}")
-    replays = replay_all(recording, episodes, env)
+    with as_many_threads(recording):
+        for change in changes(recording, env):
+            print(f"note: {change}")
+        replays = replay_all(recording, episodes, env)
     env.close()
     differing = [replay for replay in replays if replay.difference is not None]
     print(f"{len(replays) - len(differing)} of {len(episodes)} episodes are the same, bit for bit "
@@ -129,7 +147,8 @@ def record_branch(config: ReplayConfig, recording: Recording, episode: Episode) 
     note = {"branch_of": {"episode": episode.id, "step": config.branch}}
     env = RecordEpisodes(inner, config.out, actors=("branch",), meta=note)
     try:
-        branch(recording, episode, config.branch, env)
+        with as_many_threads(recording):
+            branch(recording, episode, config.branch, env)
         for steps, action in enumerate(config.actions or [], start=1):
             _, _, terminated, truncated, _ = env.step(_as_action(env.action_space, action))
             if terminated or truncated:

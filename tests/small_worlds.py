@@ -15,7 +15,7 @@ BOUNDS = [-1.0, 0.0, 0.0], [1.0, 1.0, 1.0]
 
 
 def save_small_world(folder: Path, ends: str = "never", seed: int = 0, driven: bool = False,
-                     conditions: tuple[str, ...] = ()) -> Path:
+                     conditions: tuple[str, ...] = (), history: int = 2) -> Path:
     """Write a world of 6 actions, or a driven one's vectors; episodes end never, now and then, or at the first step.
 
     With conditions its five clips are under the first, the second, the first, ...
@@ -24,7 +24,7 @@ def save_small_world(folder: Path, ends: str = "never", seed: int = 0, driven: b
     low, high = BOUNDS if driven else ([], [])
     config = WorldModelConfig(height=16, width=20, patch=[8, 10], channels=8, canvas=4, kinds=2, dim=16, layers=2,
                               heads=2, mlp_ratio=2, window=4, sinks=1, temporal_every=2, action_low=low,
-                              action_high=high, conditions=list(conditions))  # fmt: skip
+                              action_high=high, conditions=list(conditions), history=history)  # fmt: skip
     model = WorldModel(config)
     with torch.no_grad():
         for weights in model.parameters():

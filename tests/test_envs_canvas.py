@@ -90,5 +90,7 @@ def test_the_hud_names_speed_latency_score_and_what_happened():
         "Pong-v0   10.0 of 15 fps   guessed 50%   2 dropped",
         "step p50 12.3 p99 12.3 ms   keys to picture p50 20.0 p99 20.0 ms",
         "score +1   real -1   reward +1   frame 3   seed 7", "paused", "saved", "help")  # fmt: skip
+    hud.score, hud.real_score = 12345.0, sum([0.1] * 3) - 1
+    assert hud.lines()[2].startswith("score +12345   real -0.7   reward +1 ")
     hud.idle()
     assert hud.fps == 0

@@ -110,6 +110,56 @@ def test_there_and_back_before_a_step_is_nothing(folder: str, tmp_path: Path, sw
     assert resimulate(recording, recording.episodes[0], again).difference is None
 
 
+@pytest.mark.filterwarnings("ignore::world_model.PlanWarning")
+@pytest.mark.parametrize("calls", [
+    "night 2 day 3", "2 3", "2 night 3 day cut", "cut night 2", "2 cut 3", "night cut day", "cut 2 night 3 day",
+])  # fmt: skip
+def test_whatever_is_asked_between_two_steps_is_what_is_replayed(folder: str, tmp_path: Path, calls: str) -> None:
+    inner = WorldEnv(folder, switch="flush", condition="day", passes=3, engine={"plan": "ad", "stagger": 1})
+    env = RecordEpisodes(inner, tmp_path / "data")
+    env.reset(seed=4)
+    for t, action in enumerate(SCRIPT):
+        if t == 3:
+            for call in calls.split():
+                if call == "cut":
+                    inner.cut()
+                else:
+                    inner.set_passes(int(call)) if call.isdigit() else inner.set_condition(call)
+        env.step(action)
+    env.close()
+    recording = open_recording(tmp_path / "data")
+    again = gymnasium.make(recording.meta["env"]["id"], **recording.meta["env"]["kwargs"])
+    assert resimulate(recording, recording.episodes[0], again).difference is None
+
+
+def test_a_script_between_two_switches_is_not_undone(folder: str) -> None:
+    env = WorldEnv(folder, condition="day", switch="flush")
+    env.reset(seed=4)
+    env.set_condition("night")
+    frames = env.rollout(SCRIPT)[0]
+    assert np.array_equal(env.snapshot().pictures[0, -1].numpy(), frames[-1])
+    env.set_condition("day")
+    state = env.snapshot()
+    assert np.array_equal(state.pictures[0, -1].numpy(), frames[-1]) and state.conditions == [0]
+
+
+def test_rows_that_are_put_elsewhere_are_not_switched_back(folder: str) -> None:
+    envs = WorldVectorEnv(folder, num_envs=2, condition="day", switch="flush")
+    alone = WorldEnv(folder, condition="day", switch="flush")
+    envs.reset(seed=[1, 2])
+    alone.reset(seed=7)
+    for action in SCRIPT[:4]:
+        alone.step(action)
+    envs.set_condition("night")
+    envs.restore(alone.snapshot(), rows=[0])
+    envs.set_condition("day", rows=[1])
+    plain = WorldEnv(folder, condition="day")
+    plain.reset(seed=2)
+    drawn = envs.step([1, 1])[0]
+    assert np.abs(drawn[0].astype(int) - alone.step(1)[0]).max() <= 1
+    assert np.abs(drawn[1].astype(int) - plain.step(1)[0]).max() <= 1
+
+
 def test_a_world_of_several_games_has_no_teacher(folder: str, tmp_path: Path) -> None:
     two = shutil.copytree(folder, tmp_path / "Both-v0")
     card = json.loads((two / "world.json").read_text())

@@ -28,19 +28,31 @@ def make_world(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
                           timeout=300)
 
 
+DISTILLED = ["world_model.train", "world_model.distill", "world_model.distill", "benchmarks.samplers",
+             "world_model.calibrate"]
+ON_TOKENS = ["world_model.train_vae", "world_model.train"]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("game", ["Pong", "Breakout"])
-def test_a_world_is_made_by_commands_that_exist(tmp_path: Path, game: str) -> None:
+@pytest.mark.parametrize(("game", "recorded", "made_by", "world"), [
+    ("Pong", ["recorders.collect"], DISTILLED, "calibrated"),
+    ("Breakout", ["recorders.collect"], DISTILLED, "calibrated"),
+    ("Doom", ["recorders.collect"], ON_TOKENS, "world"),
+    ("CarRacing", ["recorders.collect"], ON_TOKENS, "world"),
+    ("PongBreakout", ["recorders.collect", "recorders.collect", "recorders.merge"], ["world_model.train"], "world"),
+])  # fmt: skip
+def test_a_world_is_made_by_commands_that_exist(tmp_path: Path, game: str, recorded: list[str], made_by: list[str],
+                                                world: str) -> None:
     made = make_world(tmp_path, game, "trainer.steps=100")
     assert made.returncode == 0, made.stderr
-    steps = ["world_model.train", "world_model.distill", "world_model.distill", "benchmarks.samplers",
-             "world_model.calibrate", "world_model.evaluate"]
-    calls = tmp_path / "calls"
-    assert calls.read_text().split() == ["recorders.collect", *steps]
-    assert (tmp_path / "data" / game.lower()).is_dir() and f"world=runs/{game.lower()}/calibrated" in made.stdout
+    calls, done = tmp_path / "calls", [*recorded, *made_by]
+    assert calls.read_text().split() == [*done, *["world_model.evaluate"] * (2 if game == "PongBreakout" else 1)]
+    assert (tmp_path / "data" / game.lower()).is_dir() and f"world=runs/{game.lower()}/{world}" in made.stdout
+    begun = len(calls.read_text().split())
     wrong = make_world(tmp_path, game, "trainer.no_such=1")
     assert wrong.returncode != 0 and "no_such" in wrong.stderr
-    assert calls.read_text().split()[7:] == ["world_model.train"]  # what is recorded is not recorded again
+    again = calls.read_text().split()[begun:]  # what is recorded is not recorded again
+    assert again == made_by[: made_by.index("world_model.train") + 1]
 
 
 def test_a_game_without_settings_is_named(tmp_path: Path) -> None:

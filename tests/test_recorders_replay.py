@@ -7,6 +7,7 @@ from pathlib import Path
 import gymnasium
 import numpy as np
 import pytest
+import torch
 from gymnasium.vector import AutoresetMode
 from PIL import Image
 
@@ -37,6 +38,23 @@ def test_a_session_of_the_player_replays_bit_for_bit_in_another_process(session,
     done = command(f"path={session}", cwd=tmp_path)
     assert "1 of 1 episodes are the same, bit for bit (12 steps compared)" in done.stdout, done.stderr
     assert done.returncode == 0
+
+
+def test_a_replay_has_as_many_threads_as_there_were(tiny_world, tmp_path, capsys):
+    before = torch.get_num_threads()
+    try:
+        for threads, other in ((1, 2), (2, 1)):
+            torch.set_num_threads(threads)
+            env = RecordEpisodes(WorldEnv(str(tiny_world)), tmp_path / str(threads))
+            env.reset(seed=1)
+            for action in (0, 1, 2):
+                env.step(action)
+            env.close()
+            torch.set_num_threads(other)
+            assert replay(ReplayConfig(path=str(tmp_path / str(threads)))) and torch.get_num_threads() == other
+            assert "note:" not in capsys.readouterr().out
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_agents_in_a_vector_of_worlds_replay_bit_for_bit(tiny_world, tmp_path, capsys):

@@ -121,9 +121,10 @@ def test_recached_rollouts_hold_their_window(world: World) -> None:
     world.step(state, 1)
 
 
-@pytest.mark.parametrize("still", [0, 60])
-def test_after_a_cut_nothing_of_the_past_is_left(world: World, still: int) -> None:
-    world = world.with_sampler(still=still)
+@pytest.mark.parametrize(("still", "history"), [(0, 2), (60, 2), (60, 0)])
+def test_after_a_cut_nothing_of_the_past_is_left(tmp_path: Path, still: int, history: int) -> None:
+    folder = save_small_world(tmp_path / "Two-v0", conditions=("day", "night"), history=history)
+    world = load_world(folder, dtype="fp32").with_sampler(still=still)
     one, other = begin(world, clip=0, condition=1), begin(world, clip=1, condition=1)
     assert (world.step(one.clone(), 1)[0] != world.step(other.clone(), 1)[0]).any()
     for state in (one, other):

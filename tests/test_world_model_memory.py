@@ -70,8 +70,12 @@ def test_bytes_and_cost_do_not_grow_and_are_never_more_than_the_windows(policy: 
         for ring in state.cache.rings:
             assert torch.isfinite(ring.k).all()
             if isinstance(ring, Memory):
-                away = ring._away(0)
-                assert away.max() <= world.model.config.window - 1 + world.model.config.sinks and ring.sound()
+                horizon = world.model.config.window - 1 + world.model.config.sinks
+                assert ring._away(0).max() <= horizon == ring.horizon and ring.sound()
+                endless = ring.clone()
+                endless.horizon = 10**6
+                if policy != "coarse":  # whose frames are more than those that they take the place of
+                    assert endless._away(0).max() <= horizon
     assert len(sizes) == 1 and sizes.pop()[0] <= budget
 
 

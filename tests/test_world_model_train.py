@@ -148,7 +148,10 @@ def test_a_world_of_another_game_lends_all_that_does_not_depend_on_the_game(data
     for name in new[:4]:  # rows of what is called the same, and of what nobody knows
         table, lent = dict(model.named_parameters())[name], given[name]
         assert table[[1, 2, 5]].equal(lent[[2, 0, -1]]) and not table[0].equal(lent[0])
-    assert start_from(same := WorldModel(square.config), str(folder), game="Square") == []
+    turned = WorldModel(square.config)
+    assert start_from(turned, str(folder), "Another", meanings=its[::-1]) == new[:4]
+    assert all(dict(turned.named_parameters())[name][:3].equal(given[name][[2, 1, 0]]) for name in new[:4])
+    assert start_from(same := WorldModel(square.config), str(folder), game="Square", meanings=its) == []
     assert same.scaler.mean.equal(square.scaler.mean)
 
 

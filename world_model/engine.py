@@ -1,14 +1,14 @@
 """Steps rollouts and, if told so, draws their next frames before somebody asks. What is drawn never depends on that."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from weakref import finalize
 
 import numpy as np
 from torch import Tensor
 
-from . import switching
+from .between_steps import BetweenSteps
 from .engine_config import EngineConfig
 from .graphs import StaticStep, StepGraph
 from .guesses import Ahead, Drawer, Guess, Guesser, Policy
@@ -69,7 +69,7 @@ class Engine:
         graphs = self.config.graphs and plain and pixels and rings and world.device.type == "cuda"
         self._capture: type[StaticStep] | None = StepGraph if graphs else None
         self._static: StaticStep | None = None
-        self._unswitched: dict[int, WorldState] = {}  # rollouts as they were before `switch`, until the next step
+        self._between: BetweenSteps | None = None
         if self.config.lookahead != "off":
             self._look = LookAhead(self._guesser, Drawer(world), self.config.ahead)
             finalize(self, self._look.abandon)
@@ -97,13 +97,9 @@ class Engine:
         if self.config.lookahead == "branch" and len(state) != 1:
             raise ValueError(f"lookahead=branch draws all actions of one rollout, got {len(state)}: use repeat or off")
         self.forget()
-        self._unswitched.clear()
+        self._between = None
         self._take_off(state)
-        if self._static is not None and _sizes(self._static.state) == _sizes(state):
-            self._static.cache.keep_place()
-            self._static.state.put([*range(len(state))], state)  # where the captured step reads it
-        else:
-            self._state, self._static = state, None
+        self._place(state)
 
     def put(self, rows: list[int], state: WorldState) -> None:
         """Rollouts `rows` go on from `state`, which holds as many, or one for all. Guesses are dropped.
@@ -114,8 +110,8 @@ class Engine:
         """
         self.world.check_state(state)
         self.forget()
-        for row in rows:
-            self._unswitched.pop(row, None)
+        if self._between is not None:
+            self._between.put(rows, state, self._stagger_of(self._between.world))
         state = state.clone()
         self._take_off(state)
         if self._static is not None:
@@ -130,40 +126,47 @@ class Engine:
         """
         stagger = self._plan.passes_behind(world.sampler.steps)
         self.forget()
-        self._unswitched.clear()
+        between = self._asked() if self._state is not None else None
         self.world, self._stagger, self._static = world, stagger, None
         self._guesser.world = world
         if self._look is not None:
             self._look.redraw(Drawer(world))
-        if self._state is not None:
-            self._take_off(self._state)
-
-    def change(self, change: Callable[[WorldState], object]) -> None:
-        """Have the present state changed in place. Guesses are dropped, frames in flight begun anew if they were."""
-        self.forget()
-        self._unswitched.clear()
-        self._change(change)
+        if between is not None:
+            self._do(between)
 
     def switch(self, rows: list[int], condition: int, how: str) -> None:
-        """Go on under another condition, see `switching.set_condition`. The last call before a step is what counts.
-
-        So what a recording notes with a step is all that there is to know.
-        """
-        def change(state: WorldState) -> None:
-            for row in rows:
-                before = self._unswitched.setdefault(row, state.take([row]))
-                before.episodes = [state.episodes[row]]
-                state.put([row], before)
-            switching.set_condition(self.world, state, rows, condition, how)
-
+        """Go on under another condition, see `switching.set_condition`. The last call before a step is what counts."""
         self.forget()
-        self._change(change)
+        between = self._asked()
+        between.conditions |= dict.fromkeys(rows, (condition, how))
+        self._do(between)
 
-    def _change(self, change: Callable[[WorldState], object]) -> None:
-        if self._static is not None:
+    def cut(self, rows: list[int]) -> None:
+        """End the scene of some rollouts, see `switching.cut`."""
+        self.forget()
+        between = self._asked()
+        between.cuts |= {*rows}
+        self._do(between)
+
+    def _asked(self) -> BetweenSteps:
+        """What has been asked for since the last step."""
+        if self._between is None:
+            self._between = BetweenSteps(self.state.clone(), self.world)
+        return self._between
+
+    def _do(self, between: BetweenSteps) -> None:
+        state = between.done(self.world, self._stagger_of(self.world))
+        state.episodes = self.state.episodes
+        self._take_off(state)
+        self._place(state)
+
+    def _place(self, state: WorldState) -> None:
+        """Go on from a state of the engine's plan."""
+        if self._static is not None and _sizes(self._static.state) == _sizes(state):
             self._static.cache.keep_place()
-        change(self.state)
-        self._take_off(self.state)
+            self._static.state.put([*range(len(state))], state)  # where the captured step reads it
+        else:
+            self._state, self._static = state, None
 
     def forget(self) -> None:
         """Drop all guesses, before the state is changed by somebody else."""
@@ -176,7 +179,7 @@ class Engine:
         Raises:
             Exception: what the policy that guesses has raised.
         """
-        self._unswitched.clear()
+        self._between = None
         before, episodes = time.perf_counter(), self.state.episodes
         had, ahead = False, None
         if self._look is not None:
@@ -213,6 +216,7 @@ class Engine:
     def rollout(self, actions: np.ndarray) -> Iterator[Drawn]:
         """`World.rollout` of the present state, by the engine's plan."""
         self.forget()
+        self._between = None
         if self.config.lookahead == "branch":  # rows of a batch, as steps are
             return map(self._draw, self.world.checked_script(self.state, actions).unbind(1))
         return self.world.rollout(self.state, actions, self._plan)
@@ -252,6 +256,10 @@ class Engine:
         if self._plan.live:
             self._plan.check_live(self.world.sampler.steps)  # warns
             self.world.take_off(state, self._stagger)
+
+    def _stagger_of(self, world: World) -> int | None:
+        """How far apart frames in flight are with its number of passes; None with a plan that has no live steps."""
+        return self._plan.passes_behind(world.sampler.steps) if self._plan.live else None
 
     def _count(self, had: bool, ahead: Ahead | None, seconds: float, waited: float) -> None:
         stats = self._stats

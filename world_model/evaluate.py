@@ -71,7 +71,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     parts.close()
     if not config.out and not config.quick:
         found = summary(report)
-        metrics = world.card.get("metrics", {}) | {config.condition: found} if config.condition else found
+        metrics = world.card.get("metrics", {}) | {config.condition: found} if world.conditions else found
         write_card(Path(config.world), world.card | {"metrics": metrics})
     return report
 

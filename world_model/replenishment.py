@@ -40,7 +40,7 @@ def shown_before(cache: FrameCache, scaler: FrameScaler) -> tuple[Tensor, Tensor
     newest = cache.pictures[:, -1:]
     older = cache.recent[:, :-1]
     there = (older != 0).flatten(2).any(-1)[..., None, None, None]
-    seen = (cache.recent[:, -1:] != 0).flatten(1).any(-1) if cache.recent.shape[1] else there.new_ones(len(newest))
+    seen = cache.rings[0].count > 0 if cache.rings else (cache.recent[:, -1:] != 0).flatten(1).any(-1)
     return torch.cat([torch.where(there, scaler.decode(older), newest), newest], 1), seen[:, None, None, None]
 
 

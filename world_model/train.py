@@ -224,23 +224,28 @@ def draw_contexts(source: ClipSource, episodes: list[Episode], count: int, frame
     The first second or so of an episode is left out: games open with pictures that play never shows again.
 
     Raises:
-        ValueError: if none is longer than two clips.
+        ValueError: if none is longer than two clips, of those under each condition.
     """
+    under = source.kind.condition(torch.from_numpy(source.actions[[e.start for e in episodes]])).tolist()
+    groups = [_in_play([e for e, its in zip(episodes, under, strict=True) if its == condition], frames)
+              for condition in sorted({*under})]
+    mine = [groups[i % len(groups)] for i in range(count)]  # conditions in turn
+    rng = np.random.default_rng(0)
+    starts = [int(rng.integers(*group[i // len(groups) % len(group)])) for i, group in enumerate(mine)]
+    rows = np.array(starts)[:, None] + np.arange(frames)
+    told = torch.from_numpy(source.actions[rows])
+    kind = source.kind
+    return Contexts(source.frames[rows], kind.taken(told)[:, 1:].numpy(), kind.condition(told)[:, -1].numpy())
+
+
+def _in_play(episodes: list[Episode], frames: int) -> list[tuple[int, int]]:
+    """Of each that is long enough, the first row a clip may begin at and the first one that is too late."""
     opening = 20 if max(e.stop - e.start for e in episodes) > 40 + 2 * frames else 0
     usable = [e for e in episodes if e.stop - e.start > opening + 2 * frames]
     if not usable:
         raise ValueError(f"no episode has more than {2 * frames} frames, twice model.window={frames}: record longer "
                          "episodes, or choose a shorter window")
-    under = source.kind.condition(torch.from_numpy(source.actions[[e.start for e in usable]])).tolist()
-    groups = [[e for e, its in zip(usable, under, strict=True) if its == condition] for condition in sorted({*under})]
-    mine = [groups[i % len(groups)] for i in range(count)]  # conditions in turn
-    rng = np.random.default_rng(0)
-    starts = [int(rng.integers(e.start + opening, e.stop - 2 * frames))
-              for e in (group[i // len(groups) % len(group)] for i, group in enumerate(mine))]
-    rows = np.array(starts)[:, None] + np.arange(frames)
-    told = torch.from_numpy(source.actions[rows])
-    kind = source.kind
-    return Contexts(source.frames[rows], kind.taken(told)[:, 1:].numpy(), kind.condition(told)[:, -1].numpy())
+    return [(e.start + opening, e.stop - 2 * frames) for e in usable]
 
 
 def world_card(config: TrainConfig, recording: Recording, heldout: list[Episode]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ TABLES = "conditioning.action.weight", "conditioning.earlier."
 def start_from(model: WorldModel, folder: str, game: str = "", meanings: Sequence[str] = ()) -> list[str]:
     """Copy into `model` every tensor of a world that means the same there.
 
-    Its window may differ, which has no weights. With other numbers of actions, embeddings are those of the actions
+    Its window may differ, which has no weights. Where actions have other names, embeddings are those of the actions
     called the same, with other values of rewards the reward head is new. In another game the mean picture stays that
     of `model`.
 
@@ -44,12 +44,14 @@ def start_from(model: WorldModel, folder: str, game: str = "", meanings: Sequenc
                            if name not in ("window", *OF_THE_GAME) and was != asdict(mine)[name])
         raise ValueError(f"init={folder} has other sizes ({differ}): pass its model settings, or train from nothing")
     given, new = dict(other.model.named_parameters()), []
-    same = _called_the_same(list(meanings), other.action_meanings)
+    same, counted = _called_the_same(list(meanings), other.action_meanings), not (mine.action_low or its.action_low)
+    renamed = counted and bool(meanings) and list(meanings) != other.action_meanings
     for name, parameter in model.named_parameters():
-        foreign = name.startswith("outcome.reward.") and its.reward_values != mine.reward_values
+        foreign = ((name.startswith("outcome.reward.") and its.reward_values != mine.reward_values)
+                   or (name.startswith(TABLES) and renamed))
         if foreign or name not in given or given[name].shape != parameter.shape:
             new.append(name)
-            if name.startswith(TABLES) and not (mine.action_low or its.action_low):
+            if name.startswith(TABLES) and counted:
                 _copy_rows(parameter, given[name], same)
         else:
             parameter.copy_(given[name])
