@@ -11,7 +11,7 @@ from gymnasium.spaces import Box
 from .breakout_player import BreakoutPlayer
 from .car_player import CarPlayer
 from .doom_env import ACTIONS as DOOM_ACTIONS
-from .doom_player import DoomPlayer
+from .doom_player import DoomPlayer, OffWalls
 from .games import BREAKOUT, CAR_RACING, DOOM, PONG
 from .pong_player import FRAME_SHAPE, PongPlayer
 from .vector_behaviours import HeldVector, WanderingVector
@@ -153,6 +153,8 @@ class _Scripted:
     frame_shape: tuple[int, ...] | None = None
     """of the only pictures it can read; None: it reads any"""
     turn: tuple[int, int] = (200, 400)
+    steered: Callable[[Behaviour], Behaviour] | None = None
+    """what keeps whoever plays from where there is little to learn"""
 
     def plays(self, actions: int, frame_shape: Sequence[int]) -> bool:
         return actions == self.actions and self.frame_shape in (None, tuple(frame_shape))
@@ -160,7 +162,7 @@ class _Scripted:
 
 _PLAYERS = {
     PONG: _Scripted(PongPlayer, 6, FRAME_SHAPE), BREAKOUT: _Scripted(BreakoutPlayer, 4, FRAME_SHAPE),
-    DOOM: _Scripted(DoomPlayer, len(DOOM_ACTIONS), turn=(40, 120)),
+    DOOM: _Scripted(DoomPlayer, len(DOOM_ACTIONS), turn=(40, 120), steered=OffWalls),
 }  # fmt: skip
 
 
@@ -168,8 +170,9 @@ def behaviour_for(env_id: str, action_meanings: Sequence[str], frame_shape: Sequ
                   space: gymnasium.Space[Any] | None = None) -> Mixture:  # fmt: skip
     """The mixture that records a game.
 
-    Pong, Breakout and Doom get 30% held random actions, 25% a scripted player and 45% that player with noise; any
-    other game gets held random actions of several lengths, or where actions are vectors, held and wandering ones.
+    Pong, Breakout and Doom get 30% held random actions, 25% a scripted player and 45% that player with noise, in Doom
+    all led away from most walls; any other game gets held random actions of several lengths, or where actions are
+    vectors, held and wandering ones.
 
     Args:
         env_id: a Gymnasium id.
@@ -192,13 +195,15 @@ def behaviour_for(env_id: str, action_meanings: Sequence[str], frame_shape: Sequ
         }, turn=(50, 200))  # fmt: skip
     n, known = len(action_meanings), _PLAYERS.get(env_id)
     if known is not None and known.plays(n, frame_shape):
-        return Mixture({
+        parts: dict[str, tuple[Behaviour, float]] = {
             "held-random": (HeldRandom(n), 0.30),
             "scripted": (known.player(), 0.25),
             "noisy-0.1": (Noisy(known.player(), 0.1, n), 0.15),
             "noisy-0.3": (Noisy(known.player(), 0.3, n), 0.15),
             "noisy-0.6": (Noisy(known.player(), 0.6, n), 0.15),
-        }, known.turn)  # fmt: skip
+        }  # fmt: skip
+        steered = known.steered or (lambda player: player)
+        return Mixture({name: (steered(player), share) for name, (player, share) in parts.items()}, known.turn)
     return Mixture({
         "held-random": (HeldRandom(n), 0.5),
         "quick-random": (HeldRandom(n, longest=3), 0.2),

@@ -37,6 +37,7 @@ KEYS = {
 TICS = 35
 """of the game's clock, per second"""
 VARIABLES = ("HEALTH", "KILLCOUNT", "POSITION_X", "POSITION_Y", "ANGLE")
+SHAPE = 240, 320, 3
 LONGEST = 1050
 """steps of an episode, 90 seconds at three tics a step"""
 
@@ -44,8 +45,9 @@ LONGEST = 1050
 class DoomEnv(gymnasium.Env[NDArray[np.uint8], np.int64]):
     """One player in a scenario.
 
-    Observations are uint8 [120, 160, 3]. The reward is that of the scenario, 1 for a monster shot or a goal reached,
-    and -1 for dying, which ends the episode. `info` has `health`, `kills`, `x`, `y` (map units) and `angle` (degrees).
+    Observations are uint8 [240, 320, 3], without particles and the marks that shots leave on walls. The reward is that
+    of the scenario, 1 for a monster shot or a goal reached, and -1 for dying, which ends the episode. `info` has
+    `health`, `kills`, `x`, `y` (map units) and `angle` (degrees).
 
     Args:
         scenario: one of ViZDoom's, see `SCENARIOS`.
@@ -68,14 +70,14 @@ class DoomEnv(gymnasium.Env[NDArray[np.uint8], np.int64]):
             raise ValueError(f"need 1 <= frame_skip <= {TICS}, 1 <= skill <= 5, got {frame_skip} and {skill}")
         if render_mode not in (None, "rgb_array"):
             raise ValueError(f"render_mode must be rgb_array or None, got {render_mode!r}")
-        self.observation_space = Box(0, 255, (120, 160, 3), np.uint8)
+        self.observation_space = Box(0, 255, SHAPE, np.uint8)
         self.action_space = Discrete(len(ACTIONS))
         self.render_mode, self.frame_skip = render_mode, frame_skip
         self._held = [[int(button in held) for button in BUTTONS] for held in ACTIONS.values()]
         self._folder = tempfile.TemporaryDirectory(prefix="doom-")  # the engine writes its settings somewhere
         self._game = _engine(scenario, skill, Path(self._folder.name))
         self._end = weakref.finalize(self, _end, self._game, self._folder)
-        self._picture = np.zeros((120, 160, 3), np.uint8)
+        self._picture = np.zeros(SHAPE, np.uint8)
         self._known = dict.fromkeys(VARIABLES, 0.0)
 
     def reset(self, *, seed: int | None = None,
@@ -102,7 +104,7 @@ class DoomEnv(gymnasium.Env[NDArray[np.uint8], np.int64]):
         return self._picture, float(reward), over, False, self._info()
 
     def render(self) -> NDArray[np.uint8]:
-        """What is seen, uint8 [120, 160, 3]."""
+        """What is seen, uint8 [240, 320, 3]."""
         return self._picture
 
     def close(self) -> None:
@@ -151,7 +153,9 @@ def _engine(scenario: str, skill: int, folder: Path) -> Any:
     game.set_window_visible(False)
     game.set_sound_enabled(False)
     game.set_mode(vizdoom.Mode.PLAYER)
-    game.set_screen_resolution(vizdoom.ScreenResolution.RES_160X120)
+    game.set_screen_resolution(vizdoom.ScreenResolution.RES_320X240)
+    game.set_render_particles(False)
+    game.set_render_decals(False)
     game.set_screen_format(vizdoom.ScreenFormat.RGB24)
     game.set_available_buttons([getattr(vizdoom.Button, name) for name in BUTTONS])
     game.set_available_game_variables([getattr(vizdoom.GameVariable, name) for name in VARIABLES])

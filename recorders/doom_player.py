@@ -1,5 +1,7 @@
 """Plays Doom's shooting scenarios from the picture: turns to what is red, fires, and moves between shots."""
 
+from typing import Protocol
+
 import numpy as np
 
 from .doom_env import ACTIONS
@@ -38,6 +40,54 @@ class DoomPlayer:
         if abs(aside) <= 0.06:
             return _IDS["FIRE"]
         return _IDS["LEFT" if aside < 0 else "RIGHT"]
+
+
+class _Player(Protocol):
+    def reset(self, rng: np.random.Generator) -> None: ...
+
+    def act(self, observation: np.ndarray, rng: np.random.Generator) -> int: ...
+
+
+class OffWalls:
+    """Another player that mostly backs or turns away where it stands before a wall, of which there is little to learn.
+
+    Args:
+        inner: who plays otherwise; it sees every observation.
+        share: of the times it comes to a wall.
+    """
+
+    def __init__(self, inner: _Player, share: float = 0.8) -> None:
+        self.inner, self.share = inner, share
+        self._wish, self._left, self._met = "BACKWARD", 0, False
+
+    def reset(self, rng: np.random.Generator) -> None:
+        """Forget what was being done."""
+        self._left, self._met = 0, False
+        self.inner.reset(rng)
+
+    def act(self, observation: np.ndarray, rng: np.random.Generator) -> int:
+        """Choose the action to take after seeing `observation`, uint8 [H, W, 3]."""
+        wanted, before = self.inner.act(observation, rng), walled(observation) > 0.5
+        if self._left:
+            self._left -= 1
+            return _IDS[self._wish]
+        if before and not self._met and rng.random() < self.share:
+            self._wish, self._left = str(rng.choice(["BACKWARD", "LEFT", "RIGHT"])), int(rng.integers(4, 12))
+            return _IDS[self._wish]
+        self._met = before and self._left == 0
+        return wanted
+
+
+def walled(observation: np.ndarray) -> float:
+    """Share of the floor's place, a third above the lower edge and beside the own hand, that is as brown as walls.
+
+    Args:
+        observation: uint8 [H, W, 3].
+    """
+    height, width = observation.shape[:2]
+    strip = observation[2 * height // 3 : 2 * height // 3 + max(height // 24, 1)].astype(np.int32)
+    red, green, blue = np.delete(strip, slice(2 * width // 5, 3 * width // 5), 1).transpose(2, 0, 1)
+    return float(((red > blue + 18) & (red < 2 * green) & (red < 170)).mean())
 
 
 def target(observation: np.ndarray) -> float | None:

@@ -12,7 +12,7 @@ from gymnasium.utils.env_checker import check_env
 
 from recorders import HeldRandom, MissingGame, behaviour_for, game_card, game_for, game_from_card, make_game
 from recorders.doom_env import ACTIONS, DoomEnv
-from recorders.doom_player import DoomPlayer, target
+from recorders.doom_player import DoomPlayer, OffWalls, target, walled
 from recorders.games import DOOM
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -103,6 +103,15 @@ def test_the_player_sees_what_is_red():
     assert target(picture) == pytest.approx(100.5 / 128 - 0.5)
     picture[80:90, 60:64] = (200, 40, 50)  # the own hand's height
     assert target(picture) == pytest.approx(100.5 / 128 - 0.5)
+
+
+def test_who_records_is_mostly_led_away_from_walls():
+    env, shares = doom(), []
+    for player in (HeldRandom(13), OffWalls(HeldRandom(13))):
+        frames = np.concatenate([played(env, seed, player, 200)[0] for seed in range(3)])
+        shares.append(np.mean([walled(frame) > 0.5 for frame in frames]))
+    env.close()
+    assert 0.02 < shares[1] < 0.6 * shares[0], shares
 
 
 def test_collected_by_the_scripted_player_among_others():
