@@ -36,9 +36,9 @@ case $game in
             Breakout) settings+=(init=envs/worlds/Pong-v0 trainer.steps=4300 trainer.own_after=0.15 "${breakout[@]}") ;;
         esac ;;
     Doom)
-        record "$data" env=Doom/DefendTheLine-v0 steps=160000
-        vae=(vae.tokens=48 vae.channels=16 vae.dim=160 vae.heads=5 trainer.steps=3200)
-        settings=(model.dim=224 model.heads=7 "${tokens[@]}") ;;
+        record "$data" env=Doom/DefendTheLine-v0 steps=150000
+        vae=(vae.tokens=48 vae.channels=12 vae.dim=160 vae.heads=5 loss.jitter=0.2 trainer.steps=2400)
+        settings=(model.dim=224 model.heads=7 "${tokens[@]}" trainer.steps=4000 contexts=24) ;;
     CarRacing)
         record "$data" env=CarRacing-v3 repeat=4 steps=40000
         vae=(vae.tokens=36 vae.channels=8 vae.dim=128 vae.heads=4 trainer.steps=1200)
@@ -47,8 +47,10 @@ case $game in
         record data/pong env=ALE/Pong-v5 steps=200000
         record data/breakout env=ALE/Breakout-v5 steps=200000
         [ -d "$data" ] || "$python" -m recorders.merge "inputs=[data/pong,data/breakout]" "conditions=[Pong,Breakout]" out="$data"
-        settings=(init=envs/worlds/Pong-v0 sampler.reuse=true sampler.still=14 sampler.steps=2 trainer.steps=3000
-            trainer.own_after=0.0 trainer.switch_share=0.15 trainer.openings=4 "${breakout[@]}") ;;
+        settings=(init=envs/worlds/Breakout-v0 sampler.reuse=true sampler.still=14 sampler.steps=2 trainer.own_after=0.0
+            trainer.switch_share=0.15 "${breakout[@]}" trainer.steps=2600 trainer.batch=2 trainer.frames=18
+            trainer.noise_draws=8 trainer.expect_share=0.25 trainer.moments=48 trainer.own_share=0.5 trainer.openings=2
+            trainer.errors.size=24 trainer.optimizer.warmup=100) ;;
     *) echo "make_world: no settings for $game; there are Pong, Breakout, Doom, CarRacing and PongBreakout" >&2; exit 2 ;;
 esac
 
