@@ -4,7 +4,9 @@ import difflib
 import importlib
 import json
 import sys
+import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -187,10 +189,22 @@ class _Game(gymnasium.Wrapper, RecordConstructorArgs):
 
 def _make(config: GameConfig, render_mode: str | None) -> gymnasium.Env[Any, Any]:
     register_games(config.id)
+    _load_box2d(config.id)
     try:
         return gymnasium.make(config.id, render_mode=render_mode, **config.kwargs)
+    except gymnasium.error.DependencyNotInstalled as error:
+        raise MissingGame(f"{config.id} cannot be made: {error}") from None
     except (gymnasium.error.UnregisteredEnv, gymnasium.error.NamespaceNotFound, ModuleNotFoundError) as error:
         raise MissingGame(_unknown(config.id, error)) from None
+
+
+def _load_box2d(id: str) -> None:
+    """Import Box2D for games that need it: it warns while it loads, and dies where warnings are errors (swig 2881)."""
+    spec = gymnasium.registry.get(id)
+    if spec is not None and str(spec.entry_point).startswith("gymnasium.envs.box2d"):
+        with warnings.catch_warnings(), suppress(ImportError):
+            warnings.simplefilter("ignore")
+            importlib.import_module("Box2D")
 
 
 def register_games(id: str) -> None:

@@ -1,12 +1,17 @@
 import importlib
 import json
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
 from recorders import FrameConfig, GameConfig, MissingGame, game_card, game_for, game_from_card, make_game
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def pong():
@@ -115,6 +120,17 @@ def test_a_card_may_not_have_a_package_imported():
     with pytest.raises(MissingGame, match="would import antigravity"):
         game_from_card(strange, trusted="CartPole-v1")
     assert game_from_card(strange, trusted=strange["id"]).id == strange["id"]
+
+
+def test_box2d_is_loaded_where_warnings_are_errors_and_named_where_it_is_missing():
+    code = ("import sys, warnings, gymnasium.wrappers, recorders\nwarnings.simplefilter('error', DeprecationWarning)\n"
+            "try: recorders.make_game(recorders.game_for('CarRacing-v3')).reset(seed=1)\n"
+            "except recorders.MissingGame as error: print(error)")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=120)
+    assert done.returncode == 0, done.stderr
+    code = "import sys\nsys.modules['Box2D'] = None\n" + code
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=120)
+    assert "CarRacing-v3 cannot be made: Box2D is not installed" in done.stdout, done.stderr
 
 
 def test_numbers_of_vectors_have_names_where_they_are_known():
