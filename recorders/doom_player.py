@@ -74,7 +74,7 @@ class OffWalls:
         if before and not self._met and rng.random() < self.share:
             self._wish, self._left = str(rng.choice(["BACKWARD", "LEFT", "RIGHT"])), int(rng.integers(4, 12))
             return _IDS[self._wish]
-        self._met = before and self._left == 0
+        self._met = before
         return wanted
 
 
