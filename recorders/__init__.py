@@ -1,6 +1,7 @@
 """Record anything that steps and read it back exactly: games, players, lossless recordings."""
 
-from .behaviours import Behaviour, HeldRandom, Mixture, Noisy, behaviour_for
+from .behaviour import Behaviour
+from .behaviours import HeldRandom, Mixture, Noisy, behaviour_for
 from .breakout_player import BreakoutPlayer
 from .clip import Clip
 from .clip_dataset import ClipDataset

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import gymnasium
 import numpy as np
 from gymnasium.spaces import Box
 
+from .behaviour import Behaviour
 from .breakout_player import BreakoutPlayer
 from .car_player import CarPlayer
 from .doom_env import ACTIONS as DOOM_ACTIONS
@@ -15,16 +16,6 @@ from .doom_player import DoomPlayer, OffWalls
 from .games import BREAKOUT, CAR_RACING, DOOM, PONG
 from .pong_player import FRAME_SHAPE, PongPlayer
 from .vector_behaviours import HeldVector, WanderingVector
-
-
-class Behaviour(Protocol):
-    """A policy that may remember what it saw since `reset`."""
-
-    def reset(self, rng: np.random.Generator) -> None:
-        """Forget the past; the next observation starts an episode."""
-
-    def act(self, observation: np.ndarray, rng: np.random.Generator) -> Any:
-        """Choose the action to take after seeing `observation`, uint8 [H, W, 3]: an id, or float32 [A]."""
 
 
 @dataclass

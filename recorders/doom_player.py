@@ -1,9 +1,8 @@
 """Plays Doom's shooting scenarios from the picture: turns to what is red, fires, and moves between shots."""
 
-from typing import Protocol
-
 import numpy as np
 
+from .behaviour import Behaviour
 from .doom_env import ACTIONS
 
 _IDS = {name: number for number, name in enumerate(ACTIONS)}
@@ -42,12 +41,6 @@ class DoomPlayer:
         return _IDS["LEFT" if aside < 0 else "RIGHT"]
 
 
-class _Player(Protocol):
-    def reset(self, rng: np.random.Generator) -> None: ...
-
-    def act(self, observation: np.ndarray, rng: np.random.Generator) -> int: ...
-
-
 class OffWalls:
     """Another player that mostly backs or turns away where it stands before a wall, of which there is little to learn.
 
@@ -56,7 +49,7 @@ class OffWalls:
         share: of the times it comes to a wall.
     """
 
-    def __init__(self, inner: _Player, share: float = 0.8) -> None:
+    def __init__(self, inner: Behaviour, share: float = 0.8) -> None:
         self.inner, self.share = inner, share
         self._wish, self._left, self._met = "BACKWARD", 0, False
 
@@ -75,7 +68,7 @@ class OffWalls:
             self._wish, self._left = str(rng.choice(["BACKWARD", "LEFT", "RIGHT"])), int(rng.integers(4, 12))
             return _IDS[self._wish]
         self._met = before
-        return wanted
+        return int(wanted)
 
 
 def walled(observation: np.ndarray) -> float:

@@ -1,6 +1,7 @@
 """Worlds that draw an AR-VAE's tokens: trained, stepped, forked, saved; tokens are made once and kept."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,13 @@ from world_model import World, WorldError, WorldState, load_world, save_world
 from world_model.calibrate import CalibrateConfig, calibrate
 from world_model.codec import TokenScaler, from_codes, to_codes
 from world_model.distill import DistillConfig, distill
+from world_model.model import WorldModel
 from world_model.model_config import WorldModelConfig
 from world_model.sampler import SamplerConfig
 from world_model.train import TrainConfig, train
 from world_model.train_vae import TrainVaeConfig, train_vae
 from world_model.trainer_config import TrainerConfig
+from world_model.transfer import start_from
 from world_model.vae_config import VaeConfig
 
 
@@ -155,6 +158,19 @@ def test_a_world_with_another_vae_is_refused(folder: Path, own_data: Path, tmp_p
     (there / "vae.json").unlink()
     with pytest.raises(WorldError, match="no AR-VAE"):
         load_world(there)
+
+
+def test_a_world_of_another_vae_lends_all_but_what_reads_and_writes_its_tokens(folder: Path) -> None:
+    given = load_world(folder, dtype="fp32").model
+    assert start_from(same := WorldModel(given.config), str(folder), "Square") == []
+    assert all(p.equal(dict(given.named_parameters())[name]) for name, p in same.named_parameters())
+    assert not same.scaler.mean.equal(given.scaler.mean), "the mean is that of its own tokens"
+    other = WorldModel(replace(given.config, latents=[2, 2, 6], pixel_scale=0.2))
+    new = start_from(other, str(folder), "Square")
+    assert new and all(name.startswith(("tokenizer.", "decoder.")) for name in new)
+    finer = WorldModel(replace(given.config, latents=[2, 4, 4]))
+    with pytest.raises(ValueError, match=r"other sizes.*latents"):
+        start_from(finer, str(folder), "Square")
 
 
 def test_settings_that_mean_nothing_for_tokens_are_refused(world: World) -> None:

@@ -157,7 +157,6 @@ class Engine:
     def _do(self, between: BetweenSteps) -> None:
         state = between.done(self.world, self._stagger_of(self.world))
         state.episodes = self.state.episodes
-        self._take_off(state)
         self._place(state)
 
     def _place(self, state: WorldState) -> None:
@@ -253,13 +252,16 @@ class Engine:
 
     def _take_off(self, state: WorldState) -> None:
         """Each rollout has the frames in flight of the engine's plan, if it is one to step with."""
-        if self._plan.live:
-            self._plan.check_live(self.world.sampler.steps)  # warns
-            self.world.take_off(state, self._stagger)
+        stagger = self._stagger_of(self.world)
+        if stagger is not None:
+            self.world.take_off(state, stagger)
 
     def _stagger_of(self, world: World) -> int | None:
         """How far apart frames in flight are with its number of passes; None with a plan that has no live steps."""
-        return self._plan.passes_behind(world.sampler.steps) if self._plan.live else None
+        if not self._plan.live:
+            return None
+        self._plan.check_live(world.sampler.steps)  # warns
+        return self._plan.passes_behind(world.sampler.steps)
 
     def _count(self, had: bool, ahead: Ahead | None, seconds: float, waited: float) -> None:
         stats = self._stats

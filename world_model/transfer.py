@@ -11,6 +11,8 @@ from .model import WorldModel
 
 OF_THE_GAME = ("num_actions", "action_low", "action_high", "reward_values", "conditions")
 """settings that a game decides; the tensors that go with them are few"""
+OF_THE_VAE = ("latents", "pixel_scale", "patch", "channels", "canvas", "kinds")
+"""settings that the AR-VAE decides, or that mean nothing with one"""
 
 TABLES = "conditioning.action.weight", "conditioning.earlier."
 """beginnings of the names of embeddings, a row per action and a last one for the unknown action"""
@@ -21,8 +23,9 @@ def start_from(model: WorldModel, folder: str, game: str = "", meanings: Sequenc
     """Copy into `model` every tensor of a world that means the same there.
 
     Its window may differ, which has no weights. Where actions have other names, embeddings are those of the actions
-    called the same, with other values of rewards the reward head is new. In another game the mean picture stays that
-    of `model`.
+    called the same, with other values of rewards the reward head is new. In another game, or where an AR-VAE's tokens
+    are drawn, the mean picture stays that of `model`. Another AR-VAE may be the one before: where its tokens have
+    other numbers, what reads and what writes them is new.
 
     Args:
         model: freshly made.
@@ -39,9 +42,10 @@ def start_from(model: WorldModel, folder: str, game: str = "", meanings: Sequenc
     """
     other = load_world(folder, dtype="fp32")
     mine, its = model.config, other.model.config
-    if replace(its, window=mine.window, **{name: getattr(mine, name) for name in OF_THE_GAME}) != mine:
+    free = ["window", *OF_THE_GAME, *(OF_THE_VAE if mine.latents and its.latents and mine.grid == its.grid else ())]
+    if replace(its, **{name: getattr(mine, name) for name in free}) != mine:
         differ = ", ".join(f"{name}: {was}, not {asdict(mine)[name]}" for name, was in asdict(its).items()
-                           if name not in ("window", *OF_THE_GAME) and was != asdict(mine)[name])
+                           if name not in free and was != asdict(mine)[name])
         raise ValueError(f"init={folder} has other sizes ({differ}): pass its model settings, or train from nothing")
     given, new = dict(other.model.named_parameters()), []
     same, counted = _called_the_same(list(meanings), other.action_meanings), not (mine.action_low or its.action_low)
@@ -55,7 +59,7 @@ def start_from(model: WorldModel, folder: str, game: str = "", meanings: Sequenc
                 _copy_rows(parameter, given[name], same)
         else:
             parameter.copy_(given[name])
-    if other.card.get("game", {}).get("id", "") == game:
+    if other.card.get("game", {}).get("id", "") == game and not mine.latents:
         model.scaler.mean.copy_(other.model.scaler.mean)
     return new
 
