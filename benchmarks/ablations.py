@@ -24,7 +24,8 @@ from world_model.levels import LevelConfig
 from world_model.model import WorldModel
 from world_model.optimizer import OptimizerConfig
 from world_model.team import Team
-from world_model.train import TrainConfig, fit_to_recording, open_cache, train
+from world_model.train import fit_to_recording, open_cache, train
+from world_model.train_config import TrainConfig
 from world_model.trainer import Trainer
 from world_model.trainer_config import TrainerConfig
 

@@ -27,7 +27,8 @@ from world_model.optimizer import OptimizerConfig
 from world_model.sampler import SamplerConfig
 from world_model.state import StateError
 from world_model.switching import SWITCHES, cut, set_condition
-from world_model.train import TrainConfig, draw_contexts, train
+from world_model.train import draw_contexts, train
+from world_model.train_config import TrainConfig
 from world_model.trainer_config import TrainerConfig
 
 KINDS = [Actions(4, conditions=3), Actions(0, (-1.0, 0.0), (1.0, 2.0), conditions=3)]

@@ -14,7 +14,8 @@ from world_model import Actions, WorldModelConfig, WorldState, load_world
 from world_model.conditioning import ActionVector, Conditioning
 from world_model.optimizer import OptimizerConfig
 from world_model.sampler import SamplerConfig
-from world_model.train import TrainConfig, actions_of, train
+from world_model.train import actions_of, train
+from world_model.train_config import TrainConfig
 from world_model.trainer_config import TrainerConfig
 
 SPACE = gymnasium.spaces.Box(np.array([-1, 0], np.float32), np.array([1, 2], np.float32))

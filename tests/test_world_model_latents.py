@@ -16,7 +16,8 @@ from world_model.distill import DistillConfig, distill
 from world_model.model import WorldModel
 from world_model.model_config import WorldModelConfig
 from world_model.sampler import SamplerConfig
-from world_model.train import TrainConfig, train
+from world_model.train import train
+from world_model.train_config import TrainConfig
 from world_model.train_vae import TrainVaeConfig, train_vae
 from world_model.trainer_config import TrainerConfig
 from world_model.transfer import start_from
@@ -162,15 +163,15 @@ def test_a_world_with_another_vae_is_refused(folder: Path, own_data: Path, tmp_p
 
 def test_a_world_of_another_vae_lends_all_but_what_reads_and_writes_its_tokens(folder: Path) -> None:
     given = load_world(folder, dtype="fp32").model
-    assert start_from(same := WorldModel(given.config), str(folder), "Square") == []
+    assert start_from(same := WorldModel(given.config), str(folder), ["Square"]) == []
     assert all(p.equal(dict(given.named_parameters())[name]) for name, p in same.named_parameters())
     assert not same.scaler.mean.equal(given.scaler.mean), "the mean is that of its own tokens"
     other = WorldModel(replace(given.config, latents=[2, 2, 6], pixel_scale=0.2))
-    new = start_from(other, str(folder), "Square")
+    new = start_from(other, str(folder), ["Square"])
     assert new and all(name.startswith(("tokenizer.", "decoder.")) for name in new)
     finer = WorldModel(replace(given.config, latents=[2, 4, 4]))
     with pytest.raises(ValueError, match=r"other sizes.*latents"):
-        start_from(finer, str(folder), "Square")
+        start_from(finer, str(folder), ["Square"])
 
 
 def test_settings_that_mean_nothing_for_tokens_are_refused(world: World) -> None:

@@ -13,7 +13,8 @@ import torch
 from tests.test_world_model_train import ROOT, command, config, weights
 from world_model.error_bank import ErrorBankConfig
 from world_model.team import Team
-from world_model.train import TrainConfig, train
+from world_model.train import train
+from world_model.train_config import TrainConfig
 
 ALIKE = {"own_after": 0.0, "own_share": 0.6, "accumulate": 4, "precision": "fp32",
          "errors": ErrorBankConfig(size=4, bins=2, clean=0.0)}

@@ -19,7 +19,8 @@ from world_model import Actions, WorldError, WorldModel, WorldModelConfig, load_
 from world_model.clips import ClipSource
 from world_model.optimizer import OptimizerConfig
 from world_model.sampler import SamplerConfig
-from world_model.train import TrainConfig, draw_contexts, fit_to_recording, train
+from world_model.train import draw_contexts, fit_to_recording, train
+from world_model.train_config import TrainConfig
 from world_model.train_state import TrainStateError, load_state
 from world_model.trainer import Trainer
 from world_model.trainer_config import TrainerConfig
@@ -137,22 +138,46 @@ def test_a_world_of_another_game_lends_all_that_does_not_depend_on_the_game(data
     other = replace(square.config, num_actions=5, reward_values=[0.0, 2.0, 7.0])
     model = WorldModel(other)
     model.scaler.mean.fill_(0.5)
-    new = start_from(model, str(folder), game="Another")
+    new = start_from(model, str(folder), ["Another"])
     assert new == ["conditioning.action.weight", *(f"conditioning.earlier.{i}.weight" for i in range(3)),
                    "outcome.reward.weight", "outcome.reward.bias"]
     given = dict(square.named_parameters())
     assert all(p.equal(given[name]) for name, p in model.named_parameters() if name not in new)
     assert (model.scaler.mean == 0.5).all()
-    its = load_world(folder).action_meanings
-    start_from(model, str(folder), "Another", meanings=["left out", its[2], its[0], "new", "new too"])
+    its, model = load_world(folder).action_meanings, WorldModel(other)
+    start_from(model, str(folder), ["Another"], ["left out", its[2], its[0], "new", "new too"])
     for name in new[:4]:  # rows of what is called the same, and of what nobody knows
         table, lent = dict(model.named_parameters())[name], given[name]
         assert table[[1, 2, 5]].equal(lent[[2, 0, -1]]) and not table[0].equal(lent[0])
     turned = WorldModel(square.config)
-    assert start_from(turned, str(folder), "Another", meanings=its[::-1]) == new[:4]
+    assert start_from(turned, str(folder), ["Another"], its[::-1]) == new[:4]
     assert all(dict(turned.named_parameters())[name][:3].equal(given[name][[2, 1, 0]]) for name in new[:4])
-    assert start_from(same := WorldModel(square.config), str(folder), game="Square", meanings=its) == []
+    assert start_from(same := WorldModel(square.config), str(folder), ["Square"], its) == []
     assert same.scaler.mean.equal(square.scaler.mean)
+
+
+def test_a_world_may_begin_with_a_mixture_of_two(data: Path, tmp_path: Path) -> None:
+    first = train(config(data, tmp_path / "a"))
+    onward = config(data, tmp_path / "b", steps=6)
+    onward.init = str(first)
+    second = train(onward)
+    one, two = (load_world(folder, dtype="fp32").model for folder in (first, second))
+    mine, its = list(load_world(first).action_meanings), one.config.reward_values
+    model = WorldModel(replace(one.config, num_actions=len(mine) + 1, reward_values=[*its, 9.0]))
+    torch.nn.init.constant_(model.outcome.reward.bias, 3.0)
+    new = start_from(model, {str(first): 0.75, str(second): 0.25}, ["Another", "Square"], [*mine, "new"])
+    assert model.scaler.mean.equal(one.scaler.mean), "it is one of the games that are learned"
+    for name, parameter in model.named_parameters():
+        a, b = (dict(m.named_parameters())[name] for m in (one, two))
+        assert name in new or torch.allclose(parameter, 0.75 * a + 0.25 * b, atol=1e-6)
+    a, b = (m.outcome.reward.bias for m in (one, two))
+    assert torch.allclose(model.outcome.reward.bias[:-1], 0.75 * a + 0.25 * b) and model.outcome.reward.bias[-1] == 3
+    onward.out, onward.blend, onward.blend_share = str(tmp_path / "c"), str(second), 0.5
+    trained = load_world(train(onward)).card["trained"]
+    assert trained["blend"]["share"] == 0.5 and trained["blend"]["weights_sha256"] != trained["init"]["weights_sha256"]
+    onward.init = ""
+    with pytest.raises(ValueError, match="needs a world to be mixed with"):
+        train(onward)
 
 
 def test_a_checkpoint_of_something_else_is_refused_by_name(data: Path, tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ from world_model import Actions, WorldModel
 from world_model.clips import ClipSource
 from world_model.levels import LevelConfig
 from world_model.losses import outcome_loss
-from world_model.train import TrainConfig, fit_to_recording, train
+from world_model.train import fit_to_recording, train
+from world_model.train_config import TrainConfig
 from world_model.trainer import Trainer
 from world_model.trainer_config import TrainerConfig
 

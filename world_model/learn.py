@@ -22,7 +22,8 @@ from .evaluate import evaluate, report_file
 from .evaluate_config import EvaluateConfig
 from .presets import PRESETS
 from .targets import target_table
-from .train import TrainConfig, train
+from .train import train
+from .train_config import TrainConfig
 from .train_state import TrainStateError
 from .world_error import WorldError
 

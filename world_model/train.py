@@ -7,7 +7,7 @@ step: `torchrun --nproc_per_node=2 -m world_model.train ...`; a run may go on wi
 import json
 import shutil
 import sys
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,9 @@ import numpy as np
 import torch
 from gymnasium.spaces import Box, Discrete
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING, DictConfig
+from omegaconf import DictConfig
 
 from recorders import (
-    Command,
     Episode,
     Recording,
     RecordingError,
@@ -41,48 +40,14 @@ from .flops import peak_flops, training_flops
 from .heldout import conditions_of, note_split, shown_episodes, split_for
 from .model import WorldModel
 from .model_config import WorldModelConfig, reward_choices
-from .presets import with_presets
-from .sampler import SamplerConfig
 from .strip import save_strip
 from .team import Team
+from .train_config import TrainConfig
 from .train_state import STATE_FILE, Origin, TrainStateError, run_folder
 from .trainer import Trainer
-from .trainer_config import TrainerConfig
 from .transfer import start_from
 from .vae_file import load_vae
 from .world_error import WorldError
-
-
-@dataclass(kw_only=True)
-class TrainConfig(Command):
-    """Which recording is learned, by what network, for how long."""
-
-    defaults: list[Any] = field(default_factory=lambda: with_presets(Command().defaults))
-    data: str = MISSING
-    """folder of a recording"""
-    out: str = MISSING
-    """folder of the run: checkpoint, log, sample strips and the world itself under `world/`"""
-    name: str = "World-v0"
-    """name of the world, as in gymnasium.make("foreframe/<name>")"""
-    heldout: float = 0.05
-    """share of the episodes, the last ones, kept from training and used for samples and contexts, unless the world that
-    `init` names held some of them out: then those; see `split.json`"""
-    cache: str = ""
-    """folder for the recording's unpacked frames; empty: `cache` under `out`"""
-    contexts: int = 64
-    """starting clips shipped with the world"""
-    keep: bool = False
-    """whether every world exported on the way is kept, under `worlds/`: for `benchmarks.compute_curve`"""
-    vae: str = ""
-    """folder of an AR-VAE, see `world_model.train_vae`, whose tokens the world draws; empty: it draws pixels"""
-    init: str = ""
-    """folder of a world whose weights are the starting point, of another game too; empty: start from nothing"""
-    device: str = "auto"
-    threads: int = 0
-    """CPU threads; 0 takes all"""
-    model: WorldModelConfig = field(default_factory=WorldModelConfig)
-    sampler: SamplerConfig = field(default_factory=SamplerConfig)
-    trainer: TrainerConfig = field(default_factory=TrainerConfig)
 
 
 def train(config: TrainConfig) -> Path:
@@ -109,9 +74,10 @@ def _train(config: TrainConfig, team: Team, device: torch.device) -> Path:
     out = run_folder(config.out)
     recording = open_recording(config.data)
     fit_to_recording(config.model, recording)
-    lender = read_card(config.init) if config.init else {}
-    training, heldout = split_for(out, recording.episodes, config.heldout, lender.get("data", {}).get("heldout", []),
-                                  conditions_of(recording))
+    lenders = config.lenders()
+    cards = [read_card(folder) for folder in lenders]
+    before = [episode for card in cards for episode in card.get("data", {}).get("heldout", [])]
+    training, heldout = split_for(out, recording.episodes, config.heldout, before, conditions_of(recording))
     cache = open_cache(config.cache or out / "cache", recording, team)
     codes = codes_of(config, cache, team, device) if config.vae else None
     source = ClipSource(cache, training, config.model.reward_values, config.model.actions,
@@ -119,18 +85,22 @@ def _train(config: TrainConfig, team: Team, device: torch.device) -> Path:
                         switch_share=config.trainer.switch_share if config.model.conditions else 0.0)
     model = WorldModel(config.model)
     model.scaler.mean.copy_(source.mean)
-    if config.init and not (out / STATE_FILE).exists():
+    if lenders and not (out / STATE_FILE).exists():
         game = recording.meta["game"]
-        new = start_from(model, config.init, game["id"], game["action_meanings"])
+        games = [game["id"], *(its["id"] for its in game.get("conditions", {}).values())]
+        new = start_from(model, lenders, games, game["action_meanings"])
         if team.leads:
-            print(f"weights of {config.init}; new: {', '.join(new) or 'nothing'}", flush=True)
+            print(f"weights of {' and '.join(lenders)}; new: {', '.join(new) or 'nothing'}", flush=True)
     origin = Origin(recording.meta["game"]["id"], [e.id for e in recording.episodes], asdict(config.model))
     trainer = Trainer(model.to(device), source, config.sampler, config.trainer, out, team, origin)
     shown = shown_episodes(recording, training, heldout, 2 * config.model.window)
     clips = draw_contexts(source, shown, config.contexts, config.model.window)
     card = world_card(config, recording, heldout)
-    if lender:
-        card["trained"]["init"] = {name: lender[name] for name in ("name", "weights_sha256", "trained")}
+    if cards:
+        begun = [{name: card[name] for name in ("name", "weights_sha256", "trained")} for card in cards]
+        card["trained"]["init"], *blended = begun
+        if blended:
+            card["trained"]["blend"] = blended[0] | {"share": config.blend_share}
 
     def export(step: int) -> None:
         weights = trainer.averaged()

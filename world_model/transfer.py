@@ -1,6 +1,6 @@
-"""The weights of one world as the starting point of another, of another game too."""
+"""The weights of one world, or of several mixed, as the starting point of another, of another game too."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 
 import torch
@@ -8,67 +8,92 @@ from torch import Tensor
 
 from .checkpoint import load_world
 from .model import WorldModel
+from .rollout import World
 
 OF_THE_GAME = ("num_actions", "action_low", "action_high", "reward_values", "conditions")
 """settings that a game decides; the tensors that go with them are few"""
 OF_THE_VAE = ("latents", "pixel_scale", "patch", "channels", "canvas", "kinds")
 """settings that the AR-VAE decides, or that mean nothing with one"""
 
-TABLES = "conditioning.action.weight", "conditioning.earlier."
+ACTIONS = "conditioning.action.weight", "conditioning.earlier."
 """beginnings of the names of embeddings, a row per action and a last one for the unknown action"""
+REWARDS = "outcome.reward."
+"""beginning of the names of what has a row per value of rewards"""
 
 
 @torch.no_grad()
-def start_from(model: WorldModel, folder: str, game: str = "", meanings: Sequence[str] = ()) -> list[str]:
-    """Copy into `model` every tensor of a world that means the same there.
+def start_from(model: WorldModel, lenders: str | Mapping[str, float], games: Collection[str] = (),
+               meanings: Sequence[str] = ()) -> list[str]:
+    """Copy into `model` every tensor of a world that means the same there, or the mean of several worlds'.
 
-    Its window may differ, which has no weights. Where actions have other names, embeddings are those of the actions
-    called the same, with other values of rewards the reward head is new. In another game, or where an AR-VAE's tokens
-    are drawn, the mean picture stays that of `model`. Another AR-VAE may be the one before: where its tokens have
-    other numbers, what reads and what writes them is new.
+    Their window may differ, which has no weights. Embeddings of actions and what tells rewards apart are copied for
+    actions called the same and rewards worth the same. In another game, or where an AR-VAE's tokens are drawn, the mean
+    picture stays that of `model`. Another AR-VAE may be the one before: where its tokens have other numbers, what reads
+    and what writes them is new.
 
     Args:
         model: freshly made.
-        folder: of the world.
-        game: id of the game that `model` is to learn.
+        lenders: folder of a world; or folders and how much each counts. A mean of weights is of use where one of the
+            worlds has begun as another (Wortsman et al., arXiv:2203.05482); the mean picture is the first one's.
+        games: ids of the games that `model` is to learn.
         meanings: names of its actions.
 
     Returns:
         Names of the tensors that are new, all of them or in part.
 
     Raises:
-        WorldError: if the folder holds no world, or a damaged one.
+        WorldError: if a folder holds no world, or a damaged one.
         ValueError: if its network has other sizes.
     """
-    other = load_world(folder, dtype="fp32")
+    shares = {lenders: 1.0} if isinstance(lenders, str) else dict(lenders)
+    others = [(load_world(folder, dtype="fp32"), share) for folder, share in shares.items()]
+    for (other, _), folder in zip(others, shares, strict=True):
+        _check_sizes(model, other, folder)
+    new = []
+    for name, parameter in model.named_parameters():
+        lent = [(_lent(name, parameter, model, other, meanings), share) for other, share in others]
+        if not _fill(parameter, lent):
+            new.append(name)
+    first = others[0][0]
+    if first.card.get("game", {}).get("id", "") in games and not model.config.latents:
+        model.scaler.mean.copy_(first.model.scaler.mean)
+    return new
+
+
+def _check_sizes(model: WorldModel, other: World, folder: str) -> None:
     mine, its = model.config, other.model.config
     free = ["window", *OF_THE_GAME, *(OF_THE_VAE if mine.latents and its.latents and mine.grid == its.grid else ())]
     if replace(its, **{name: getattr(mine, name) for name in free}) != mine:
         differ = ", ".join(f"{name}: {was}, not {asdict(mine)[name]}" for name, was in asdict(its).items()
                            if name not in free and was != asdict(mine)[name])
         raise ValueError(f"init={folder} has other sizes ({differ}): pass its model settings, or train from nothing")
-    given, new = dict(other.model.named_parameters()), []
-    same, counted = _called_the_same(list(meanings), other.action_meanings), not (mine.action_low or its.action_low)
-    renamed = counted and bool(meanings) and list(meanings) != other.action_meanings
-    for name, parameter in model.named_parameters():
-        foreign = ((name.startswith("outcome.reward.") and its.reward_values != mine.reward_values)
-                   or (name.startswith(TABLES) and renamed))
-        if foreign or name not in given or given[name].shape != parameter.shape:
-            new.append(name)
-            if name.startswith(TABLES) and counted:
-                _copy_rows(parameter, given[name], same)
-        else:
-            parameter.copy_(given[name])
-    if other.card.get("game", {}).get("id", "") == game and not mine.latents:
-        model.scaler.mean.copy_(other.model.scaler.mean)
-    return new
 
 
-def _called_the_same(mine: list[str], its: list[str]) -> list[tuple[int, int]]:
-    """Pairs of actions of both."""
-    return [(action, its.index(name)) for action, name in enumerate(mine) if name in its]
+def _lent(name: str, parameter: Tensor, model: WorldModel, other: World, meanings: Sequence[str]) -> dict[int, Tensor]:
+    """The rows of a tensor that another world has."""
+    given = dict(other.model.named_parameters()).get(name)
+    if given is None:
+        return {}
+    mine, its, rows = model.config, other.model.config, None
+    if name.startswith(REWARDS):
+        rows = _alike(mine.reward_values, its.reward_values)
+    elif name.startswith(ACTIONS) and not (mine.action_low or its.action_low):
+        called = list(other.action_meanings)
+        rows = [*_alike(list(meanings or called)[:mine.num_actions], called), (len(parameter) - 1, len(given) - 1)]
+    elif given.shape != parameter.shape:
+        return {}
+    return {i: given[j] for i, j in rows or zip(range(len(given)), range(len(given)), strict=True)}
 
 
-def _copy_rows(table: Tensor, given: Tensor, same: list[tuple[int, int]]) -> None:
-    for action, its in [*same, (-1, -1)]:
-        table[action] = given[its]
+def _alike(mine: Sequence[object], its: Sequence[object]) -> list[tuple[int, int]]:
+    """Places of what both have."""
+    return [(i, list(its).index(x)) for i, x in enumerate(mine) if x in its]
+
+
+def _fill(parameter: Tensor, lent: list[tuple[dict[int, Tensor], float]]) -> bool:
+    """Every row becomes the mean of those lent, if there are any; returns whether there are for all."""
+    for row in range(len(parameter)):
+        found = [(rows[row], share) for rows, share in lent if row in rows]
+        if found:
+            parameter[row] = sum(x * share for x, share in found) / sum(share for _, share in found)
+    return all(any(row in rows for rows, _ in lent) for row in range(len(parameter)))
