@@ -324,6 +324,8 @@ def test_a_world_of_two_games_is_trained_and_holds_out_episodes_of_both(both: Pa
     world = load_world(out, dtype="fp32")
     assert world.conditions == ["dark", "light"] and sorted(world.contexts.conditions.tolist()) == [0, 0, 1, 1]
     assert ((world.contexts.frames[:, 0, 0, 0, 0] == 200) == world.contexts.conditions).all()
+    means = world.model.scaler.mean + world.model.backdrops.pictures * world.model.config.pixel_scale
+    assert abs(float(means[1, 0, 0, 0]) - 200 / 255) < 1e-3 and float(means[0, 0, 0, 0]) < 0.5
     levels = {}
     for name in world.conditions:
         state = world.under(name).start(world.contexts.frames[0], world.contexts.actions[0], 3)

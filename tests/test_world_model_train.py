@@ -150,7 +150,7 @@ def test_a_world_of_another_game_lends_all_that_does_not_depend_on_the_game(data
         table, lent = dict(model.named_parameters())[name], given[name]
         assert table[[1, 2, 5]].equal(lent[[2, 0, -1]]) and not table[0].equal(lent[0])
     turned = WorldModel(square.config)
-    assert start_from(turned, str(folder), ["Another"], its[::-1]) == new[:4]
+    assert start_from(turned, str(folder), ["Another"], its[::-1]) == []
     assert all(dict(turned.named_parameters())[name][:3].equal(given[name][[2, 1, 0]]) for name in new[:4])
     assert start_from(same := WorldModel(square.config), str(folder), ["Square"], its) == []
     assert same.scaler.mean.equal(square.scaler.mean)
@@ -165,8 +165,8 @@ def test_a_world_may_begin_with_a_mixture_of_two(data: Path, tmp_path: Path) -> 
     mine, its = list(load_world(first).action_meanings), one.config.reward_values
     model = WorldModel(replace(one.config, num_actions=len(mine) + 1, reward_values=[*its, 9.0]))
     torch.nn.init.constant_(model.outcome.reward.bias, 3.0)
-    new = start_from(model, {str(first): 0.75, str(second): 0.25}, ["Another", "Square"], [*mine, "new"])
-    assert model.scaler.mean.equal(one.scaler.mean), "it is one of the games that are learned"
+    new = start_from(model, {str(first): 0.75, str(second): 0.25}, ["Square"], [*mine, "new"])
+    assert model.scaler.mean.equal(one.scaler.mean)
     for name, parameter in model.named_parameters():
         a, b = (dict(m.named_parameters())[name] for m in (one, two))
         assert name in new or torch.allclose(parameter, 0.75 * a + 0.25 * b, atol=1e-6)

@@ -15,6 +15,7 @@ from safetensors.torch import save
 from .codec import VaeCodec
 from .conditioning import ActionVector
 from .contexts import Contexts
+from .measured import measured, put_measured
 from .memory_policies import checked_policy
 from .model import WorldModel
 from .model_config import WorldModelConfig
@@ -43,7 +44,7 @@ def save_world(folder: str | Path, model: WorldModel, sampler: SamplerConfig, ca
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: p.detach().to(torch.bfloat16).contiguous() for name, p in model.named_parameters()}
-    tensors["scaler.mean"] = model.scaler.mean.detach().float().contiguous()
+    tensors |= {name: x.detach().float().contiguous() for name, x in measured(model).items()}
     (folder / (WEIGHTS + ".part")).write_bytes(save(tensors))  # `save_file` lets nobody else read it
     os.replace(folder / (WEIGHTS + ".part"), folder / WEIGHTS)
     contexts.save(folder / CONTEXTS)
@@ -158,7 +159,7 @@ def _read_weights(path: Path, config: WorldModelConfig, device: torch.device, dt
         raise WorldError(f"{path} is missing; fetch the world again")
     with torch.device("meta"):
         model = WorldModel(config)
-    expected = {name: p.shape for name, p in model.named_parameters()} | {"scaler.mean": model.scaler.mean.shape}
+    expected = {name: x.shape for name, x in model.state_dict().items()}
     if sum(shape.numel() for shape in expected.values()) > MAX_PARAMETERS:
         raise WorldError(f"{path.parent / CARD} asks for more than {MAX_PARAMETERS:,} parameters; check its sizes")
     try:
@@ -182,7 +183,7 @@ def _read_weights(path: Path, config: WorldModelConfig, device: torch.device, dt
     for table in (model.conditioning.action, *model.conditioning.earlier):
         if isinstance(table, ActionVector):  # bounds stay exact whatever weights are rounded to
             table.fill()
-    model.scaler.mean = loaded["scaler.mean"].clone().to(device)
+    put_measured(model, {name: loaded[name].clone().to(device) for name in measured(model)})
     return model
 
 

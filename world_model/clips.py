@@ -100,8 +100,14 @@ class ClipSource:
         inside = np.zeros(len(rewards), bool)
         for start, stop in zip(self.starts, self.stops, strict=True):
             inside[start:stop] = True
-        self.mean, self.spread = self._picture_statistics(np.flatnonzero(inside)[::7])
+        sample = np.flatnonzero(inside)[::7]
+        self.mean, self.spread = self._picture_statistics(sample)
         """of every number of what is learned, float32 [H, W, 3] or [R, S, C], in [0, 1]"""
+        under = actions.condition(torch.from_numpy(self.actions[sample])).numpy()
+        self.condition_means = torch.stack([
+            self._picture_statistics(sample[under == k])[0] if (under == k).any() else self.mean
+            for k in range(actions.conditions)]) if actions.conditions else self.mean[None]
+        """of the frames under each condition, [K, H, W, 3] or [K, R, S, C]"""
         self.events = find_events(rewards, self.terminated > 0, lives_lost(recording), inside)
         self.difficulty = Difficulty(len(rewards))
         """of frames drawn with all that a clip shows of their past"""

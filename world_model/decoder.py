@@ -72,7 +72,7 @@ class PixelDecoder(nn.Module):
         Args:
             tokens: [B, T, N, D].
             seen: the noisy frame and the `history` frames before it, each [B, T, H, W, 3].
-            mean: [H, W, 3] the data set's mean picture, which shows what never moves.
+            mean: [H, W, 3] the data set's mean picture, which shows what never moves; or [B, T, H, W, 3] each frame's.
             condition: [B, T, C] embedding of level and actions.
             levels: [B, T] in [0, 1].
 

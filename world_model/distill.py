@@ -21,6 +21,7 @@ from .checkpoint import load_world, save_world
 from .clips import ClipSource
 from .distillation import Distillation, DistillationConfig
 from .heldout import Split, conditions_of, note_split, split_for
+from .measured import measured
 from .model import WorldModel
 from .optimizer import OptimizerConfig
 from .rollout import World
@@ -99,7 +100,7 @@ def distill(config: DistillConfig) -> Path:
 
     def export(step: int) -> None:
         averaged = WorldModel(teacher.model.config)
-        averaged.load_state_dict(trainer.averaged() | {"scaler.mean": student.scaler.mean}, strict=False)
+        averaged.load_state_dict(trainer.averaged() | measured(student))
         save_world(out / "world", averaged, served, student_card(teacher, config, step), teacher.contexts)
 
     trainer.run(export)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from kernels import RingCache, adaln_modulate, frame_attention, frame_attention_tf, window_attention
 
+from .backdrops import Backdrops
 from .blocks import Attend, Block
 from .codec import TokenScaler
 from .conditioning import Conditioning
@@ -34,6 +35,7 @@ class WorldModel(nn.Module):
         height, width, channels = config.frame_shape
         scaler = TokenScaler if config.latents else FrameScaler
         self.scaler = scaler(height, width, config.pixel_scale, channels)
+        self.backdrops = Backdrops(config.actions, config.frame_shape) if config.conditions else None
         patch = [1, 1] if config.latents else config.patch
         self.tokenizer = PatchTokenizer(height, width, patch, config.dim, config.history, channels)
         condition_dim = config.dim // 2
@@ -64,10 +66,12 @@ class WorldModel(nn.Module):
         Returns:
             clean estimate [B, T, H, W, 3], tokens [B, T, N, D].
         """
-        seen, condition = self._seen(_damped(x, levels)), self.conditioning(levels, self._after_unknown(actions))
+        known = self._after_unknown(actions)
+        noisy, condition = self._apart(x, actions, levels), self.conditioning(levels, known)
+        seen = self._seen_after(self._nothing_before(x, known), _damped(noisy, levels))
         tokens = self._think(seen, condition, self.rotation.clip([*range(x.shape[1])], x.device),
                              [self._attend_in(window, frame_attention) for window in self.config.windows])
-        return self._draw(tokens, [x, *seen[1:]], condition, levels), tokens
+        return self._draw(tokens, [noisy, *seen[1:]], condition, levels, actions), tokens
 
     def forward_teacher(self, context: Tensor, noisy: Tensor, levels: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
         """Every frame of a clip drawn from its own clean past, all in one pass (ACDiT, arXiv:2412.07720).
@@ -82,17 +86,18 @@ class WorldModel(nn.Module):
             clean estimates of frames 1..T [B, T, H, W, 3],
             tokens [B, 2T, N, D]: those of the clean frames 0..T-1, then of the noisy ones.
         """
-        frames = context.shape[1]
-        past = self._seen(context)
+        frames, known = context.shape[1], self._after_unknown(actions)
+        past = self._seen_after(self._nothing_before(context, known), self._apart(context, actions[:, :-1]))
+        noisy = self._apart(noisy, actions[:, 1:], levels)
         fresh = [_damped(noisy, levels), *past[:-1]] if self.config.history else [_damped(noisy, levels)]
-        known = self._after_unknown(actions)
         condition = torch.cat([self.conditioning(torch.zeros_like(levels), known[:, :-1]),
                                self.conditioning(levels, known[:, 1:])], 1)
         both = [torch.cat(pair, 1) for pair in zip(past, fresh, strict=True)]
         times = [*range(frames), *range(1, frames + 1)]
         tokens = self._think(both, condition, self.rotation.clip(times, context.device),
                              [self._attend_in(window, frame_attention_tf) for window in self.config.windows])
-        return self._draw(tokens[:, frames:], [noisy, *fresh[1:]], condition[:, frames:], levels), tokens
+        drawn = self._draw(tokens[:, frames:], [noisy, *fresh[1:]], condition[:, frames:], levels, actions[:, 1:])
+        return drawn, tokens
 
     def forward_cached(self, x: Tensor, before: Tensor, levels: Tensor, actions: Tensor,
                        rings: Sequence[RingCache | Memory]) -> tuple[Tensor, Tensor]:
@@ -138,13 +143,16 @@ class WorldModel(nn.Module):
         """`think_cached` with any attention in the layers that look back, one of `looks` for each of them."""
         left = iter(looks)
         attends = [next(left) if window > 1 else self._attend_in(1, frame_attention) for window in self.config.windows]
+        before, x = self._both_apart(before, x, levels, actions)
         seen = self._seen_after(before, _damped(x, levels))
         return self._think(seen, self.conditioning(levels, actions), self.rotation.place(x.device), attends)
 
     def draw_cached(self, tokens: Tensor, x: Tensor, before: Tensor, levels: Tensor, actions: Tensor) -> Tensor:
         """`forward_cached` with tokens of this or an earlier pass over the same past."""
+        before, x = self._both_apart(before, x, levels, actions)
         damped = self._seen_after(before, _damped(x, levels))
-        return self._draw(tokens, [x, *damped[1:]], self.conditioning(levels, actions), levels)
+        told = actions[:, self.config.action_memory :]
+        return self._draw(tokens, [x, *damped[1:]], self.conditioning(levels, actions), levels, told)
 
     def forward_nearby(self, x: Tensor, before: Tensor, levels: Tensor, actions: Tensor) -> Tensor:
         """Clean estimate of single frames by the decoder alone, with tokens that say nothing.
@@ -158,20 +166,31 @@ class WorldModel(nn.Module):
         Returns:
             [B, 1, H, W, 3].
         """
+        before, x = self._both_apart(before, x, levels, actions)
         seen = [x, *(before[:, i : i + 1] for i in reversed(range(before.shape[1])))]
         dtype = self._dtype_like(x)
         tokens = torch.zeros(len(x), 1, self.config.tokens, self.config.dim, dtype=dtype, device=x.device)
         condition = F.silu(self.conditioning(levels, actions))
-        return self.decoder(tokens, seen, self.scaler.mean / self.config.pixel_scale, condition, levels)
+        return self._decode(tokens, seen, condition, levels, actions[:, self.config.action_memory :])
 
     def _after_unknown(self, actions: Tensor) -> Tensor:
         """Put `action_memory` unknown actions before those of a clip, [B, T, ...] -> [B, action_memory + T, ...]."""
         return self.actions.pad(actions, before=self.config.action_memory)
 
-    def _seen(self, x: Tensor) -> list[Tensor]:
-        """Every frame of a clip, then the frames one, two, ... earlier; zeros before the start."""
-        frames = x.shape[1]
-        return [F.pad(x, (0, 0, 0, 0, 0, 0, i, 0))[:, :frames] for i in range(1 + self.config.history)]
+    def _apart(self, x: Tensor, told: Tensor, levels: Tensor | None = None) -> Tensor:
+        """Frames [B, T, H, W, 3] apart from the backdrops of their conditions; see `Backdrops`."""
+        return x if self.backdrops is None else x - self.backdrops(told, levels).to(x.dtype)
+
+    def _both_apart(self, before: Tensor, x: Tensor, levels: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
+        """Committed frames [B, history, ...] and those in flight, told actions [B, action_memory + F, ...]."""
+        memory = self.config.action_memory
+        its = actions[:, memory - self.config.history : memory]
+        return self._apart(before, its), self._apart(x, actions[:, memory : memory + x.shape[1]], levels)
+
+    def _nothing_before(self, x: Tensor, known: Tensor) -> Tensor:
+        """What stands for the frames [B, history, H, W, 3] before the start of clips."""
+        history, memory = self.config.history, self.config.action_memory
+        return self._apart(x.new_zeros(len(x), history, *x.shape[2:]), known[:, memory - history : memory])
 
     def _seen_after(self, before: Tensor, x: Tensor) -> list[Tensor]:
         """Every frame of x [B, F, H, W, 3], then the frames one, two, ... earlier, the first ones from `before`."""
@@ -195,13 +214,21 @@ class WorldModel(nn.Module):
             tokens = block(tokens, condition, rotation, attend)
         return tokens.unflatten(1, (-1, self.config.tokens))
 
-    def _draw(self, tokens: Tensor, seen: list[Tensor], condition: Tensor, levels: Tensor) -> Tensor:
-        """The picture [B, T, H, W, 3] that tokens stand for."""
+    def _draw(self, tokens: Tensor, seen: list[Tensor], condition: Tensor, levels: Tensor, actions: Tensor) -> Tensor:
+        """The picture [B, T, H, W, 3] that tokens stand for, told actions [B, T, ...]."""
         condition = F.silu(condition)
         shift, scale = self.final(condition).chunk(2, -1)
         told = adaln_modulate(tokens.flatten(1, 2), shift, scale, self.config.tokens).view_as(tokens)
+        return self._decode(told, seen, condition, levels, actions)
+
+    def _decode(self, tokens: Tensor, seen: list[Tensor], condition: Tensor, levels: Tensor, actions: Tensor) -> Tensor:
         mean = self.scaler.mean / self.config.pixel_scale
-        return self.decoder(told, seen, mean, condition, levels)
+        if self.backdrops is None:
+            drawn: Tensor = self.decoder(tokens, seen, mean, condition, levels)
+            return drawn
+        its = self.backdrops(actions)
+        drawn = self.decoder(tokens, seen, mean + its, condition, levels)
+        return drawn + its.to(drawn.dtype)
 
 
 def _damped(x: Tensor, levels: Tensor) -> Tensor:

@@ -86,6 +86,9 @@ class WorldModelConfig:
         self.conditions = [str(name) for name in self.conditions]
         if len(self.conditions) > 1024 or len(set(self.conditions)) < len(self.conditions):
             raise ValueError(f"conditions must be at most 1024 different names, got {self.conditions}")
+        if self.conditions and self.action_memory < self.history:
+            raise ValueError(f"a world with conditions needs action_memory of at least history = {self.history}, got "
+                             f"{self.action_memory}: the frames before are under those of their actions")
         if not self.reward_values or len(self.reward_values) > 1024:
             raise ValueError(f"reward_values must hold 1 to 1024 values, got {len(self.reward_values)}")
 

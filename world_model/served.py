@@ -43,7 +43,9 @@ class ServedModel:
             self.read_now, self.read_before, self.placed = _reading(model)
             place = model.rotation.place(model.tokenizer.place.device)
             self.blocks = [ServedBlock(cast(Block, block), place) for block in model.blocks]
-            self.pixels = ServedDecoder(decoder, model.scaler.mean / config.pixel_scale, config.history) if isinstance(
+            self.backdrops, means = model.backdrops, model.scaler.mean[None] / config.pixel_scale
+            means = means if self.backdrops is None else means + self.backdrops.pictures
+            self.pixels = ServedDecoder(decoder, means, config.history) if isinstance(
                 decoder, PixelDecoder) else None  # a TokenDecoder is one layer, with nothing to arrange
             self.says = decoder.draw if isinstance(decoder, TokenDecoder) else decoder.canvas
             self.count = 1 + config.action_memory  # actions that a frame is told
@@ -102,7 +104,8 @@ class ServedStep:
             reuse: whether one call of `think` serves all calls of `draw`.
         """
         self.model, self.rings, self.levels, self.reuse = model, rings, list(levels), reuse
-        self.recent, self.actions = recent.to(model.wide), actions
+        self.actions = actions
+        self.recent = self._apart(recent.to(model.wide), -recent.shape[1])
         self.past: list[PastFrames] = []
         self.room = 0
         self.told: dict[float, Tensor] = {}
@@ -113,7 +116,7 @@ class ServedStep:
     def think(self, live: Tensor, levels: Sequence[float], fresh: list[tuple[Tensor, ...]] | None = None,
               causal: bool = True) -> Tensor:
         """See `WorldModel.think_cached`: frames in flight [B, F, H, W, 3] at F levels -> tokens [B, F, N, D]."""
-        frames, six = live.shape[1], 6 * self.model.config.dim
+        frames, six, live = live.shape[1], 6 * self.model.config.dim, self._apart(live, 0, levels)
         if frames > self.room:
             self.past, self.room = [PastFrames(ring, self.model.distances, frames) for ring in self.rings], frames
         told = torch.stack([self._told(f, level) for f, level in enumerate(levels)], 1)[:, :, None]
@@ -126,6 +129,7 @@ class ServedStep:
     def draw(self, tokens: Tensor, live: Tensor, levels: Sequence[float]) -> Tensor:
         """See `WorldModel.draw_cached`: tokens of this or an earlier pass -> pictures [B, F, H, W, 3], wide."""
         history, out = self.model.config.history, torch.empty(live.shape, dtype=self.model.wide)
+        live = self._apart(live, 0, levels)
         whole = self.recent if len(levels) == 1 else torch.cat([self.recent, _damped(live, levels)], 1)
         for f, level in enumerate(levels):
             before = whole[:, f : f + history]
@@ -135,7 +139,7 @@ class ServedStep:
                 out[:, f] = said + torch.lerp(live[:, f].to(out.dtype), last, level)
             else:
                 self._draw_pixels(self.model.pixels, tokens, live, before, f, level, out)
-        return out
+        return out if self.model.backdrops is None else out + self.model.backdrops(self._led(0, live.shape[1]))
 
     def _draw_pixels(self, decoder: ServedDecoder, tokens: Tensor, live: Tensor, before: Tensor, f: int, level: float,
                      out: Tensor) -> None:
@@ -147,11 +151,23 @@ class ServedStep:
             drawn = decoder.correction(live[b, f].to(self.model.dtype), unchanging[b], told[b], strength)
             out[b, f] = before[b, -1] + drawn if before.shape[1] else drawn
 
+    def _led(self, first: int, count: int) -> Tensor:
+        """What frames are told that lead to `count` of them from `first` in flight on, [B, count, ...]."""
+        begin = first + self.model.count - 1
+        missing = max(0, begin + count - self.actions.shape[1])
+        return self.model.acting.pad(self.actions, after=missing)[:, begin : begin + count]
+
+    def _apart(self, x: Tensor, first: int, levels: Sequence[float] | None = None) -> Tensor:
+        """Frames x [B, F, H, W, 3], from `first` in flight on, apart from their backdrops: `WorldModel._apart`."""
+        if self.model.backdrops is None or not x.shape[1]:
+            return x
+        times = None if levels is None else torch.tensor(levels, dtype=torch.float32).expand(len(x), -1)
+        return x - self.model.backdrops(self._led(first, x.shape[1]), times).to(x.dtype)
+
     def _told(self, f: int, level: float) -> Tensor:
         """`ServedModel.told` of frame f in flight at a level, [B, numbers]."""
         count = self.model.count
-        missing = max(0, f + count - self.actions.shape[1])
-        actions = self.model.acting.pad(self.actions, after=missing)[:, f : f + count]
+        actions = self._led(f - count + 1, count)
         if f or level not in self.levels:
             return self.model.told([level], actions)[0]
         if not self.told:
@@ -187,7 +203,8 @@ class ServedStep:
         together = tokens.shape[1] == 1 and self.reuse and level in self.levels
         levels = [x for x in self.levels if x > 0] if together else [level]
         said = self._said(tokens, f, levels)
-        made = [decoder.unchanging(said[b], before[b].flip(0)) for b in range(len(tokens))]
+        under = self.model.acting.condition(self._led(f, 1))[:, 0].tolist()
+        made = [decoder.unchanging(said[b], before[b].flip(0), under[b]) for b in range(len(tokens))]
         self.drawn_from, self.unchanging = tokens, {x: [m[i] for m in made] for i, x in enumerate(levels)}
         return self.unchanging[level]
 

@@ -20,8 +20,8 @@ from .decoder import Convolution, PixelDecoder
 class ServedDecoder:
     """Weights of a `PixelDecoder` in eval mode, arranged; it does not follow later changes of them."""
 
-    def __init__(self, decoder: PixelDecoder, mean: Tensor, history: int):
-        """Args: mean [H, W, 3] in model units; history: frames before that the decoder reads."""
+    def __init__(self, decoder: PixelDecoder, means: Tensor, history: int):
+        """Args: means [K, H, W, 3] in model units, of each condition; history: frames before that the decoder reads."""
         self.dtype = decoder.read.weight.dtype
         self.wide = torch.promote_types(self.dtype, torch.float32)
         self.grid, self.cell, self.channels = decoder.grid, decoder.cell, decoder.read.weight.shape[0]
@@ -34,8 +34,8 @@ class ServedDecoder:
         noisy, past, still = (part.contiguous().permute(0, 3, 1, 2) for part in squares.split([3, 3 * history, 3], -1))
         self.noisy, self.past = noisy, past
         self.said = kernel[..., 4 * seen :].contiguous().permute(0, 3, 1, 2)
-        self.still = F.conv2d(mean.to(self.wide).permute(2, 0, 1)[None], still.to(self.wide),
-                              decoder.read.bias.to(self.wide), stride=2, padding=2)
+        self.still = [F.conv2d(mean.to(self.wide).permute(2, 0, 1)[None], still.to(self.wide),
+                               decoder.read.bias.to(self.wide), stride=2, padding=2) for mean in means]
         layers = [cast(Convolution, layer) for layer in decoder.middle]
         self.middle = [(_kernel(layer.weight), layer.bias, layer.dilation) for layer in layers]
         self.compete = {int(i): ServedCompetition(cast(Competition, layer)) for i, layer in decoder.compete.items()}
@@ -43,12 +43,13 @@ class ServedDecoder:
         self.draw_kernel = _kernel(decoder.draw.weight.unflatten(0, (4, 3)).transpose(0, 1).flatten(0, 1))
         self.draw_bias = decoder.draw.bias.unflatten(0, (4, 3)).t().flatten()
 
-    def unchanging(self, said: Tensor, past: Tensor) -> Tensor:
+    def unchanging(self, said: Tensor, past: Tensor, condition: int = 0) -> Tensor:
         """What the first convolution makes of all but the noisy frame, at L levels.
 
         Args:
             said: [L, N, ...] what `canvas` makes of the frame's tokens, modulated as the levels ask.
             past: [history, H, W, 3] the frames before, newest first.
+            condition: number of the frame's.
 
         Returns:
             [L, channels, H/2, W/2], wide.
@@ -56,7 +57,7 @@ class ServedDecoder:
         (rows, cols), (height, width) = self.grid, self.cell
         said = said.view(-1, rows, cols, height, width, self.said.shape[1]).transpose(2, 3)
         said = said.reshape(len(said), rows * height, cols * width, -1).permute(0, 3, 1, 2)
-        x = self.still
+        x = self.still[condition]
         if len(past):
             pictures = past.to(self.dtype).permute(1, 2, 0, 3).flatten(2)[None].permute(0, 3, 1, 2)
             x = x + F.conv2d(pictures, self.past, stride=2, padding=2)

@@ -38,6 +38,7 @@ from .contexts import Contexts
 from .events import event_card, event_table, event_weights
 from .flops import peak_flops, training_flops
 from .heldout import conditions_of, note_split, shown_episodes, split_for
+from .measured import measured
 from .model import WorldModel
 from .model_config import WorldModelConfig, reward_choices
 from .strip import save_strip
@@ -45,7 +46,7 @@ from .team import Team
 from .train_config import TrainConfig
 from .train_state import STATE_FILE, Origin, TrainStateError, run_folder
 from .trainer import Trainer
-from .transfer import start_from
+from .transfer import games_of, start_from
 from .vae_file import load_vae
 from .world_error import WorldError
 
@@ -85,10 +86,11 @@ def _train(config: TrainConfig, team: Team, device: torch.device) -> Path:
                         switch_share=config.trainer.switch_share if config.model.conditions else 0.0)
     model = WorldModel(config.model)
     model.scaler.mean.copy_(source.mean)
+    if model.backdrops is not None:
+        model.backdrops.set_means(source.condition_means, source.mean, config.model.pixel_scale)
     if lenders and not (out / STATE_FILE).exists():
         game = recording.meta["game"]
-        games = [game["id"], *(its["id"] for its in game.get("conditions", {}).values())]
-        new = start_from(model, lenders, games, game["action_meanings"])
+        new = start_from(model, lenders, games_of(recording.meta), game["action_meanings"])
         if team.leads:
             print(f"weights of {' and '.join(lenders)}; new: {', '.join(new) or 'nothing'}", flush=True)
     origin = Origin(recording.meta["game"]["id"], [e.id for e in recording.episodes], asdict(config.model))
@@ -107,7 +109,7 @@ def _train(config: TrainConfig, team: Team, device: torch.device) -> Path:
         if not team.leads:
             return
         averaged = WorldModel(config.model)
-        averaged.load_state_dict(weights | {"scaler.mean": model.scaler.mean}, strict=False)
+        averaged.load_state_dict(weights | measured(model))
         card["trained"]["steps"] = step
         save_world(out / "world", averaged, config.sampler, card, clips, config.vae)
         save_strip(out / "world", out / f"strip-{step:07d}.png", source, shown)

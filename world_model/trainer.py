@@ -15,6 +15,7 @@ from .clips import ClipSource
 from .difficulty import Difficulty
 from .execution import compile_parts, recompute_in_backward
 from .loader import ClipLoader
+from .measured import measured
 from .model import WorldModel
 from .objective import Objective
 from .optimizer import Optimizer, rate_fraction
@@ -135,7 +136,7 @@ class Trainer:
             "model": {name: whole(p.detach()) for name, p in self.model.named_parameters()},
             "average": self.averaged(),
             "optimizer": self.optimizer.state(),
-            "buffers": {"mean": self.model.scaler.mean},
+            "buffers": {name.removeprefix("scaler."): x for name, x in measured(self.model).items()},
             "memory": self.objective.memory(),
             "clips": {name: torch.from_numpy(known.losses) for name, known in self._difficulties().items()},
             "planned": {"clips": clips, "moments": moments},
@@ -179,7 +180,8 @@ class Trainer:
         with torch.no_grad():
             for name, parameter in self.model.named_parameters():
                 parameter.copy_(groups["model"][name])
-            self.model.scaler.mean.copy_(groups["buffers"]["mean"])
+            for name, x in measured(self.model).items():
+                x.copy_(groups["buffers"][name.removeprefix("scaler.")])
         memory, known = self.objective.memory(), groups.get("memory", {})
         if {name: x.shape for name, x in memory.items()} == {name: x.shape for name, x in known.items()}:
             for name, mine in memory.items():  # of other sizes it begins anew

@@ -1,12 +1,14 @@
 """The weights of one world, or of several mixed, as the starting point of another, of another game too."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from .checkpoint import load_world
+from .measured import measured
 from .model import WorldModel
 from .rollout import World
 
@@ -22,20 +24,20 @@ REWARDS = "outcome.reward."
 
 
 @torch.no_grad()
-def start_from(model: WorldModel, lenders: str | Mapping[str, float], games: Collection[str] = (),
+def start_from(model: WorldModel, lenders: str | Mapping[str, float], games: Sequence[str] = (),
                meanings: Sequence[str] = ()) -> list[str]:
     """Copy into `model` every tensor of a world that means the same there, or the mean of several worlds'.
 
     Their window may differ, which has no weights. Embeddings of actions and what tells rewards apart are copied for
-    actions called the same and rewards worth the same. In another game, or where an AR-VAE's tokens are drawn, the mean
-    picture stays that of `model`. Another AR-VAE may be the one before: where its tokens have other numbers, what reads
+    actions called the same and rewards worth the same. The mean picture of a game that both know is copied, too, unless
+    an AR-VAE's tokens are drawn. Another AR-VAE may be the one before: where its tokens have other numbers, what reads
     and what writes them is new.
 
     Args:
         model: freshly made.
         lenders: folder of a world; or folders and how much each counts. A mean of weights is of use where one of the
-            worlds has begun as another (Wortsman et al., arXiv:2203.05482); the mean picture is the first one's.
-        games: ids of the games that `model` is to learn.
+            worlds has begun as another (Wortsman et al., arXiv:2203.05482).
+        games: ids of the games that `model` is to learn, one for each of its conditions if it has any.
         meanings: names of its actions.
 
     Returns:
@@ -54,9 +56,8 @@ def start_from(model: WorldModel, lenders: str | Mapping[str, float], games: Col
         lent = [(_lent(name, parameter, model, other, meanings), share) for other, share in others]
         if not _fill(parameter, lent):
             new.append(name)
-    first = others[0][0]
-    if first.card.get("game", {}).get("id", "") in games and not model.config.latents:
-        model.scaler.mean.copy_(first.model.scaler.mean)
+    if not model.config.latents:
+        _take_means(model, [other for other, _ in others], list(games))
     return new
 
 
@@ -67,6 +68,28 @@ def _check_sizes(model: WorldModel, other: World, folder: str) -> None:
         differ = ", ".join(f"{name}: {was}, not {asdict(mine)[name]}" for name, was in asdict(its).items()
                            if name not in free and was != asdict(mine)[name])
         raise ValueError(f"init={folder} has other sizes ({differ}): pass its model settings, or train from nothing")
+
+
+def _take_means(model: WorldModel, others: list[World], games: list[str]) -> None:
+    """All mean pictures of a world of the same games; else that of each condition from a world of its game alone."""
+    if games_of(others[0].card) == games:
+        for name, x in measured(model).items():
+            x.copy_(measured(others[0].model)[name])
+    elif model.backdrops is not None:
+        scale, mean = model.config.pixel_scale, model.scaler.mean
+        means = model.backdrops.pictures * scale + mean
+        for other in reversed(others):
+            its = games_of(other.card)
+            if len(its) == 1 and games.count(its[0]) == 1:
+                means[games.index(its[0])] = mean = other.model.scaler.mean
+        model.scaler.mean.copy_(mean)
+        model.backdrops.set_means(means, mean, scale)
+
+
+def games_of(card: dict[str, Any]) -> list[str]:
+    """Ids of the games of a world's or a recording's card, one for each condition, or of its only one."""
+    game = card.get("game", {})
+    return [str(its["id"]) for its in game.get("conditions", {}).values()] or [str(game.get("id", ""))]
 
 
 def _lent(name: str, parameter: Tensor, model: WorldModel, other: World, meanings: Sequence[str]) -> dict[int, Tensor]:
