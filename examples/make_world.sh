@@ -47,10 +47,9 @@ case $game in
         record data/pong env=ALE/Pong-v5 steps=200000
         record data/breakout env=ALE/Breakout-v5 steps=200000
         [ -d "$data" ] || "$python" -m recorders.merge "inputs=[data/pong,data/breakout]" "conditions=[Pong,Breakout]" out="$data"
-        settings=(init=envs/worlds/Breakout-v0 sampler.reuse=true sampler.still=14 sampler.steps=2 trainer.own_after=0.0
-            trainer.switch_share=0.15 "${breakout[@]}" trainer.steps=2600 trainer.batch=2 trainer.frames=18
-            trainer.noise_draws=8 trainer.expect_share=0.25 trainer.moments=48 trainer.own_share=0.5 trainer.openings=2
-            trainer.errors.size=24 trainer.optimizer.warmup=100) ;;
+        settings=(init=envs/worlds/Pong-v0 blend=envs/worlds/Breakout-v0 sampler.reuse=true sampler.still=14 sampler.steps=2
+            sampler.shift=1.0 trainer.own_after=0.0 trainer.switch_share=0.15 trainer.openings=4 "${breakout[@]}"
+            trainer.optimizer.warmup=100 trainer.steps=2400) ;;
     *) echo "make_world: no settings for $game; there are Pong, Breakout, Doom, CarRacing and PongBreakout" >&2; exit 2 ;;
 esac
 
