@@ -33,6 +33,8 @@ def save_small_world(folder: Path, ends: str = "never", seed: int = 0, driven: b
             head.weight.normal_(std=spread)
             head.bias.zero_()
         model.outcome.termination.bias.fill_(BIAS[ends])
+        if model.backdrops is not None:
+            model.backdrops.pictures.normal_()
     card = {
         "name": folder.name, "fps": 15, "game": {"id": "Small"}, "licence": "CC0-1.0",
         "actions": {"n": 6, "meanings": ["NOOP", "A", "B", "C", "D", "E"], "keys": {}},

@@ -30,10 +30,8 @@ def clip_of(model: WorldModel, frames: int, switch_at: int) -> tuple[Tensor, Ten
     memory = model.config.action_memory
     x = torch.randn(2, frames, *model.config.frame_shape, generator=generator).double()
     levels = torch.rand(2, frames, generator=generator).double()
-    actions = torch.randint(3, (2, memory + frames), generator=generator)
-    actions[:, :memory] = 3
-    under = (torch.arange(memory + frames) >= memory + switch_at).long()
-    return x, levels, model.actions.told(actions, under)
+    told = model.actions.told(torch.randint(3, (2, frames), generator=generator), torch.arange(frames) // switch_at)
+    return x, levels, model.actions.pad(told, before=memory)
 
 
 @pytest.mark.parametrize("sizes", SIZES)
@@ -42,7 +40,7 @@ def test_each_game_is_drawn_as_by_a_network_that_has_its_mean_picture_and_no_oth
     model = two_games(**sizes)
     alone = WorldModel(replace(model.config, conditions=[])).double().eval()
     alone.load_state_dict({k: v for k, v in model.state_dict().items() if k in alone.state_dict()})
-    x, levels, told = clip_of(model, 3, 0)
+    x, levels, told = clip_of(model, 3, 3)
     cache, history = FrameCache(model.config, x, 2), model.config.history
     shift = model.backdrops.pictures[1].double()
     noisy = x - (1 - levels)[..., None, None, None] * shift
@@ -86,7 +84,7 @@ def test_all_ways_agree_where_one_game_follows_the_other(sizes: dict) -> None:
 @torch.no_grad()
 def test_frames_in_flight_under_two_conditions_are_served_as_the_network_draws_them() -> None:
     model = two_games()
-    x, _, told = clip_of(model, 3, 1)
+    x, _, told = clip_of(model, 3, 2)
     cache, before = FrameCache(model.config, x, 2), torch.randn(2, 2, *model.config.frame_shape).double()
     levels = [0.25, 0.5, 1.0]
     times = torch.tensor(levels).double().expand(2, -1)

@@ -61,7 +61,7 @@ def test_what_is_told_holds_the_action_and_the_condition(kind: Actions) -> None:
     hidden = drop_actions(told, kind, 1.0, 0.0, torch.Generator())
     assert torch.equal(kind.condition(hidden), under) and kind.possible(hidden)
     padded = kind.pad(told, before=2, after=1)
-    assert kind.condition(padded).tolist() == [[0, 0, 0, 1, 1, 2, 2, 2], [2, 2, 2, 2, 0, 0, 1, 1]]
+    assert kind.condition(padded).tolist() == [[-1, -1, 0, 1, 1, 2, 2, 2], [-1, -1, 2, 2, 0, 0, 1, 1]]
     assert torch.equal(padded[:, 2:-1], told) and kind.possible(padded)
     told[0, 0, -1] = 3
     assert not kind.possible(told)

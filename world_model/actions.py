@@ -60,8 +60,8 @@ class Actions:
         return tuple(min(max(0.0, low), high) for low, high in zip(self.low, self.high, strict=True))
 
     def unknown(self, *lead: int, device: torch.device | None = None) -> Tensor:
-        """What is told of unknown actions, under the first condition: [*lead, *told_shape]."""
-        return self.hidden(torch.zeros((*lead, *self.told_shape), dtype=self.dtype, device=device))
+        """What is told where there is no frame, [*lead, *told_shape]: unknown actions under condition -1."""
+        return self.hidden(torch.full((*lead, *self.told_shape), -1, dtype=self.dtype, device=device))
 
     def told(self, actions: Tensor, conditions: Tensor) -> Tensor:
         """What is told of actions [*lead, *shape] under conditions int64, of a shape that spreads to [*lead]."""
@@ -77,7 +77,10 @@ class Actions:
         return told[..., :-1] if self.continuous else told[..., 0]
 
     def condition(self, told: Tensor) -> Tensor:
-        """The conditions in what was told, [*lead, *told_shape] -> int64 [*lead]; zeros where there are none."""
+        """The conditions in what was told, [*lead, *told_shape] -> int64 [*lead]; -1 where there is no frame.
+
+        Zeros in a world that has none.
+        """
         if self.conditions:
             return told[..., -1].long()
         lead = told.shape[:-1] if self.continuous else told.shape
@@ -93,12 +96,12 @@ class Actions:
     def pad(self, told: Tensor, before: int = 0, after: int = 0) -> Tensor:
         """Unknown actions around those of clips, [B, T, *told_shape] -> [B, before + T + after, *told_shape].
 
-        Conditions go on.
+        Before them there is no frame; after them the condition goes on.
         """
-        if not self.conditions or not told.shape[1]:
+        if not self.conditions:
             return F.pad(told, (*(0, 0) * len(self.told_shape), before, after), value=self.null)
-        ends = told[:, :1].expand(-1, before, -1), told[:, -1:].expand(-1, after, -1)
-        return torch.cat([self.hidden(ends[0]), told, self.hidden(ends[1])], 1)
+        nothing = self.unknown(len(told), before, device=told.device)
+        return torch.cat([nothing, told, self.hidden(told[:, -1:]).expand(-1, after, -1)], 1)
 
     def describe(self) -> str:
         """What an action has to be."""
@@ -132,7 +135,7 @@ class Actions:
     def possible(self, told: Tensor) -> bool:
         """Whether actions are known ones within bounds, or unknown, and conditions are the world's."""
         actions, conditions = self.taken(told), self.condition(told)
-        if bool(((conditions < 0) | (conditions >= max(self.conditions, 1))).any()):
+        if bool(((conditions < -1) | (conditions >= max(self.conditions, 1))).any()):
             return False
         if not self.continuous:
             return not bool(((actions < 0) | (actions > self.count)).any())

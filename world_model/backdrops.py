@@ -25,14 +25,15 @@ class Backdrops(nn.Module):
         """What frames have of their backdrops.
 
         Args:
-            told: [B, T, ...] of frames, with their conditions.
+            told: [B, T, ...] of frames, with their conditions; where that is none, there is no frame: nothing is moved.
             levels: [B, T] in [0, 1]; None: all clean.
 
         Returns:
             [B, T, H, W, 3].
         """
-        pictures = self.pictures[self.kind.condition(told)]
-        return pictures if levels is None else (1 - levels.to(pictures.dtype))[..., None, None, None] * pictures
+        under = self.kind.condition(told)
+        share = (under >= 0).to(self.pictures.dtype) * (1 if levels is None else 1 - levels.to(self.pictures.dtype))
+        return share[..., None, None, None] * self.pictures[under.clamp(min=0)]
 
     def set_means(self, means: Tensor, mean: Tensor, scale: float) -> None:
         """Take the mean pictures of the conditions, [K, H, W, 3], beside that of all, [H, W, 3], in [0, 1]."""

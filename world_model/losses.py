@@ -19,6 +19,8 @@ class LossConfig:
     """added to a pixel's spread over the recording, in [0, 1] pixel units, before its weight is taken as the inverse"""
     outcome: float = 0.05
     """weight of the reward and termination losses"""
+    opening: float = 1.0
+    """weight of frames drawn from nothing (`trainer.openings`), whose loss stays large: most of them cannot be known"""
     low_noise: float = 0.0
     """exponent p of an extra weight 1 / max(t, 0.1)**p; 2 gives the velocity loss"""
 

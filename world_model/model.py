@@ -68,7 +68,7 @@ class WorldModel(nn.Module):
         """
         known = self._after_unknown(actions)
         noisy, condition = self._apart(x, actions, levels), self.conditioning(levels, known)
-        seen = self._seen_after(self._nothing_before(x, known), _damped(noisy, levels))
+        seen = self._seen(_damped(noisy, levels))
         tokens = self._think(seen, condition, self.rotation.clip([*range(x.shape[1])], x.device),
                              [self._attend_in(window, frame_attention) for window in self.config.windows])
         return self._draw(tokens, [noisy, *seen[1:]], condition, levels, actions), tokens
@@ -87,7 +87,7 @@ class WorldModel(nn.Module):
             tokens [B, 2T, N, D]: those of the clean frames 0..T-1, then of the noisy ones.
         """
         frames, known = context.shape[1], self._after_unknown(actions)
-        past = self._seen_after(self._nothing_before(context, known), self._apart(context, actions[:, :-1]))
+        past = self._seen(self._apart(context, actions[:, :-1]))
         noisy = self._apart(noisy, actions[:, 1:], levels)
         fresh = [_damped(noisy, levels), *past[:-1]] if self.config.history else [_damped(noisy, levels)]
         condition = torch.cat([self.conditioning(torch.zeros_like(levels), known[:, :-1]),
@@ -187,10 +187,10 @@ class WorldModel(nn.Module):
         its = actions[:, memory - self.config.history : memory]
         return self._apart(before, its), self._apart(x, actions[:, memory : memory + x.shape[1]], levels)
 
-    def _nothing_before(self, x: Tensor, known: Tensor) -> Tensor:
-        """What stands for the frames [B, history, H, W, 3] before the start of clips."""
-        history, memory = self.config.history, self.config.action_memory
-        return self._apart(x.new_zeros(len(x), history, *x.shape[2:]), known[:, memory - history : memory])
+    def _seen(self, x: Tensor) -> list[Tensor]:
+        """Every frame of a clip, then the frames one, two, ... earlier; zeros before the start."""
+        frames = x.shape[1]
+        return [F.pad(x, (0, 0, 0, 0, 0, 0, i, 0))[:, :frames] for i in range(1 + self.config.history)]
 
     def _seen_after(self, before: Tensor, x: Tensor) -> list[Tensor]:
         """Every frame of x [B, F, H, W, 3], then the frames one, two, ... earlier, the first ones from `before`."""

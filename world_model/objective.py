@@ -68,7 +68,7 @@ class Objective(nn.Module):
         record = {"mode": mode} | self._losses(mode, portion.clips, generator, step)
         if self.config.openings:
             record["opening"] = self._opening_loss(generator, portion.clips)
-            record["loss"] = record["loss"] + record["opening"]
+            record["loss"] = record["loss"] + self.config.loss.opening * record["opening"]
         if portion.moments is None:
             return record["loss"], record
         record["nearby"] = self._nearby_loss(generator, portion.moments, step)

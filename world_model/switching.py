@@ -96,7 +96,9 @@ def _recache(world: "World", state: WorldState) -> None:
     frames = min(frames, held)
     if frames <= 0:
         return
-    told = world.actions.told(world.actions.taken(cache.actions), torch.tensor(state.conditions, device=world.device))
+    under = torch.tensor(state.conditions, device=world.device).expand(cache.actions.shape[:2])
+    under = torch.where(world.actions.condition(cache.actions) < 0, -1, under)  # there was no frame, and is none
+    told = world.actions.told(world.actions.taken(cache.actions), under)
     cache.keep_last(0)
     end = cache.past.shape[1] - frames
     before, x = cache.past[:, end - config.history : end], cache.past[:, end:]
