@@ -48,8 +48,10 @@ case $game in
         record data/breakout env=ALE/Breakout-v5 steps=200000
         [ -d "$data" ] || "$python" -m recorders.merge "inputs=[data/pong,data/breakout]" "conditions=[Pong,Breakout]" out="$data"
         settings=(init=envs/worlds/Pong-v0 blend=envs/worlds/Breakout-v0 sampler.reuse=true sampler.still=14 sampler.steps=2
-            sampler.shift=1.0 trainer.own_after=0.0 trainer.switch_share=0.15 trainer.openings=4 "${breakout[@]}"
-            trainer.optimizer.warmup=100 trainer.steps=2400) ;;
+            sampler.shift=1.0 trainer.own_after=0.0 trainer.switch_share=0.15 "${breakout[@]}"
+            trainer.batch=2 trainer.moments=64 trainer.noise_draws=8 trainer.expect_share=0.25 trainer.openings=2 trainer.loss.opening=0.1
+            trainer.optimizer.warmup=100 trainer.optimizer.decay=0.6 trainer.optimizer.matrix_lr=5e-4 trainer.optimizer.lr=2.5e-4
+            trainer.steps=1600) ;;
     *) echo "make_world: no settings for $game; there are Pong, Breakout, Doom, CarRacing and PongBreakout" >&2; exit 2 ;;
 esac
 
