@@ -39,7 +39,7 @@ class TokenizersConfig(Command):
     frames: int = 400
     """length of the stream"""
     clips: int = 32
-    """held-out clips of eight frames that are compared"""
+    """held-out clips of eight frames, in the middle of a stream, that are compared"""
     threads: int = 1
     dtype: str = "auto"
 
@@ -64,7 +64,9 @@ def run(config: TokenizersConfig) -> list[str]:
              "decode, ms p50 / p99 | decode, frames 8-28 | the last 20 |", "|---" * 9 + "|"]
     for folder in config.vaes:
         vae, card = load_vae(folder, dtype=config.dtype)
-        held = [e for e in recording.episodes if e.id in set(card["heldout"])] or recording.episodes
+        held = [e for e in recording.episodes if e.id in set(card["heldout"])]
+        if not held:
+            raise ValueError(f"{folder} held out no episode of {config.data}: give the recording it learned from")
         found = measure(vae, source, held, clips=config.clips)
         first = max(held, key=lambda episode: episode.steps).start
         encode, decode = _stream(vae, source.frames[first : first + 64], config.frames)

@@ -1,5 +1,6 @@
 """The table of AR-VAEs."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,12 @@ def test_a_line_for_each(data: Path, tmp_path: Path) -> None:
     lines = run(asked)
     assert len(lines) == 5 and all(line.count("|") == 10 for line in lines[1:])
     assert f"| {folder} | 4 x 4 | 0.0 M |" in lines[3]
+
+
+def test_episodes_it_was_trained_on_do_not_count(data: Path, tmp_path: Path) -> None:
+    folder = train_vae(replace(config(data, tmp_path / "run", steps=1), heldout=0.0))
+    with pytest.raises(ValueError, match="held out no episode"):
+        run(TokenizersConfig(vaes=[str(folder)], data=str(data), cache=str(tmp_path / "run" / "cache"), frames=40))
 
 
 def test_without_any_there_is_nothing_to_compare() -> None:

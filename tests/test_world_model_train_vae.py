@@ -7,11 +7,14 @@ import numpy as np
 import pytest
 import torch
 
+from recorders import TrainingCache, open_recording
 from world_model import WorldError
-from world_model.metrics import gaussian, similarity, ssim
+from world_model.clips import ClipSource
+from world_model.metrics import gaussian, psnr, similarity, ssim
 from world_model.optimizer import OptimizerConfig
+from world_model.train import actions_of
 from world_model.train_state import TrainStateError, load_state
-from world_model.train_vae import TrainVaeConfig, train_vae
+from world_model.train_vae import TrainVaeConfig, measure, train_vae
 from world_model.trainer_config import TrainerConfig
 from world_model.vae_config import VaeConfig
 from world_model.vae_file import load_vae
@@ -79,6 +82,29 @@ def test_the_perceptual_term_is_ssim_and_has_a_gradient() -> None:
     assert found.item() == pytest.approx(ssim(a, b)[0], abs=1e-5)
     found.sum().backward()
     assert x.grad is not None and x.grad.abs().sum() > 0
+
+
+def test_clips_shorter_than_the_window_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"clips of 6 frames never show .* window of 8.* trainer\.frames=7"):
+        TrainVaeConfig(data="x", out=str(tmp_path), trainer=TrainerConfig(frames=5))
+    TrainVaeConfig(data="x", out=str(tmp_path), trainer=TrainerConfig(frames=7))
+
+
+def test_frames_are_compared_where_the_window_is_full(data: Path, tmp_path: Path) -> None:
+    folder = train_vae(config(data, tmp_path, steps=1))
+    vae, card = load_vae(folder, dtype="fp32")
+    recording = open_recording(data)
+    source = ClipSource(TrainingCache.build(recording, tmp_path / "cache"), recording.episodes, [0.0],
+                        actions_of(recording))
+    held = [e for e in recording.episodes if e.id in set(card["heldout"])]
+    found = measure(vae, source, held, clips=1, frames=2)
+    first = int(np.random.default_rng(2).integers(held[0].start, held[0].stop - 4 + 1))
+    clip, cache, values = source.frames[first : first + 4], None, []
+    for frame in clip:
+        drawn, cache = vae.decode(vae.encode(torch.from_numpy(frame.copy())[None, None]), cache)
+        values.append(float(psnr(vae.shown(drawn)[0].numpy(), frame[None])[0]))
+    assert found["psnr"] == pytest.approx(np.mean(values[-2:]), abs=1e-3)
+    assert measure(vae, source, []) == {}
 
 
 def test_weights_below_zero_are_refused() -> None:

@@ -34,7 +34,7 @@ from .world_error import WorldError
 
 
 def _trainer() -> TrainerConfig:
-    return TrainerConfig(steps=6000, batch=4, frames=5, moments=0, hard_share=0.0, average=0.998)
+    return TrainerConfig(steps=6000, batch=3, frames=9, moments=0, hard_share=0.0, average=0.998)
 
 
 @dataclass(kw_only=True)
@@ -56,6 +56,12 @@ class TrainVaeConfig(Command):
     loss: VaeLossConfig = field(default_factory=VaeLossConfig)
     trainer: TrainerConfig = field(default_factory=_trainer)
     """of its settings those apply that say how long, on how many clips and how fast"""
+
+    def __post_init__(self) -> None:
+        clip, window = self.trainer.frames + 1, self.vae.window
+        if clip < window:
+            raise ValueError(f"clips of {clip} frames never show the decoder all of its window of {window}, and "
+                             f"frames far back would be read untrained; set trainer.frames={window - 1} or more, or vae.window={clip}")
 
 
 def train_vae(config: TrainVaeConfig) -> Path:
@@ -117,20 +123,29 @@ def _train(config: TrainVaeConfig, team: Team, device: torch.device) -> Path:
 @torch.inference_mode()
 def measure(vae: ArVae, source: ClipSource, episodes: list[Episode], picture: Path | None = None, clips: int = 16,
             frames: int = 8) -> dict[str, float]:  # fmt: skip
-    """How like the originals frames of clips are after encoding and decoding, from the first frame on.
+    """How like the originals frames are after encoding and decoding, in the middle of a stream.
+
+    The frames before them fill the decoder's window where episodes are long enough for that, and are not counted.
 
     Args:
         vae: on the CPU.
         source: of frames.
         episodes: where clips are taken from, evenly spread.
         picture: where to write some of them, the originals above.
+        clips: how many stretches are compared.
+        frames: of each that count, at most.
+
+    Returns:
+        Means over frames: `psnr` in dB, of 8-bit pictures, and `ssim`. Nothing if there are no episodes.
     """
-    rng, usable = np.random.default_rng(2), [e for e in episodes if e.stop - e.start >= frames]
-    if not usable:
+    if not episodes:
         return {}
-    firsts = [int(rng.integers(e.start, e.stop - frames + 1)) for e in (usable[i % len(usable)] for i in range(clips))]
-    real = np.stack([source.frames[first : first + frames] for first in firsts])
+    length = min(vae.config.window - 1 + frames, max(e.stop - e.start for e in episodes))
+    rng, usable = np.random.default_rng(2), [e for e in episodes if e.stop - e.start >= length]
+    firsts = [int(rng.integers(e.start, e.stop - length + 1)) for e in (usable[i % len(usable)] for i in range(clips))]
+    real = np.stack([source.frames[first : first + length] for first in firsts])
     drawn = np.concatenate([_again(vae, real[i : i + 4]) for i in range(0, len(real), 4)])
+    real, drawn = real[:, -frames:], drawn[:, -frames:]
     if picture is not None:
         rows = [np.concatenate(some[:, -1][:8], 1) for some in (real, drawn)]
         Image.fromarray(np.concatenate(rows, 0)).save(picture)
