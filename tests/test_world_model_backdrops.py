@@ -114,3 +114,28 @@ def test_they_are_in_the_file_and_a_world_of_one_of_the_games_lends_its_own(tmp_
 def test_the_frames_before_need_to_be_told_their_conditions() -> None:
     with pytest.raises(ValueError, match="action_memory of at least history"):
         tiny(conditions=["day", "night"], history=2, action_memory=1)
+
+
+def test_games_and_conditions_are_lent_by_name_wherever_they_stand(tmp_path: Path) -> None:
+    model = two_games().float()
+    frames, actions = torch.zeros(2, 3, 8, 12, 3, dtype=torch.uint8).numpy(), torch.zeros(2, 2).long().numpy()
+    card = {"name": "Two", "fps": 10, "actions": {"meanings": ["a", "b", "c"], "keys": {}}}
+    both = card | {"game": {"conditions": {"day": {"id": "Day"}, "night": {"id": "Night"}}}}
+    save_world(tmp_path / "two", model, SamplerConfig(), both, Contexts(frames, actions))
+    three = WorldModel(replace(model.config, conditions=["night", "dusk", "day"]))
+    torch.nn.init.constant_(three.conditioning.condition.weight, 3.0)
+    new = start_from(three, str(tmp_path / "two"), ["Night", "Dusk", "Day"], ["a", "b", "c"])
+    mine, its = three.conditioning.condition.weight, model.conditioning.condition.weight.bfloat16().float()
+    assert new == ["conditioning.condition.weight"] and mine[[2, 0]].equal(its) and (mine[1] == 3).all()
+    means, given = (x.backdrops.pictures * x.config.pixel_scale + x.scaler.mean for x in (three, model))
+    assert torch.allclose(means[[2, 0]], given, atol=1e-6)
+
+    noted = card | {"game": {"id": "Day"}}  # conditions that a user noted, of one game
+    save_world(tmp_path / "noted", model, SamplerConfig(), noted, Contexts(frames, actions))
+    for conditions in (["night", "dusk", "day"], ["day", "else"], ["day", "night"]):
+        other = WorldModel(replace(model.config, conditions=conditions))
+        other.backdrops.pictures.fill_(0.5)
+        start_from(other, str(tmp_path / "noted"), ["Day"], ["a", "b", "c"])
+        same = conditions == ["day", "night"]
+        assert other.backdrops.pictures.equal(model.backdrops.pictures) == same
+        assert (other.backdrops.pictures == 0.5).all() == (not same)

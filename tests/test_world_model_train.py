@@ -21,7 +21,7 @@ from world_model.optimizer import OptimizerConfig
 from world_model.sampler import SamplerConfig
 from world_model.train import draw_contexts, fit_to_recording, train
 from world_model.train_config import TrainConfig
-from world_model.train_state import TrainStateError, load_state
+from world_model.train_state import TrainStateError, load_state, save_state
 from world_model.trainer import Trainer
 from world_model.trainer_config import TrainerConfig
 from world_model.transfer import start_from
@@ -202,7 +202,12 @@ def test_a_checkpoint_of_something_else_is_refused_by_name(data: Path, tmp_path:
     other.model.heads = 1
     with pytest.raises(TrainStateError, match=r"is of another network \(heads: 2, not 1\); pass the run's own model"):
         train(other)
-    whole = state.read_bytes()
+    whole, found = state.read_bytes(), load_state(tmp_path / "run")
+    assert found is not None
+    step, groups, meta = found
+    save_state(tmp_path / "run", step, groups | {"buffers": {"old": torch.zeros(1)}}, meta)
+    with pytest.raises(TrainStateError, match=r"is of another network \(2 tensors, mean\)"):
+        train(config(data, tmp_path / "run"))
     state.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(TrainStateError, match="not a training state this version can resume"):
         train(config(data, tmp_path / "run"))

@@ -85,7 +85,7 @@ def test_the_perceptual_term_is_ssim_and_has_a_gradient() -> None:
 
 
 def test_clips_shorter_than_the_window_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"clips of 6 frames never show .* window of 8.* trainer\.frames=7"):
+    with pytest.raises(ValueError, match=r"clips of 6 frames never fill .* window of 8.* trainer\.frames=7"):
         TrainVaeConfig(data="x", out=str(tmp_path), trainer=TrainerConfig(frames=5))
     TrainVaeConfig(data="x", out=str(tmp_path), trainer=TrainerConfig(frames=7))
 

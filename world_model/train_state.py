@@ -109,15 +109,22 @@ def load_state(folder: Path) -> tuple[int, dict[str, dict[str, Tensor]], dict[st
             "delete it to start over or pass another out=") from error
 
 
-def check_fits(folder: Path, groups: dict[str, dict[str, Tensor]], shapes: dict[str, torch.Size]) -> None:
+def check_fits(folder: Path, groups: dict[str, dict[str, Tensor]], shapes: dict[str, dict[str, torch.Size]]) -> None:
     """Refuse a state of a network of other sizes, or one with a part missing.
+
+    Args:
+        folder: of the run.
+        groups: the state's tensors.
+        shapes: of what the network has, by group: "model" and "buffers".
 
     Raises:
         TrainStateError: naming the first tensor that differs.
     """
     missing = {"model", "average", "optimizer", "buffers"} - groups.keys()
-    found = {name: tensor.shape for name, tensor in groups.get("model", {}).items()}
-    wrong = sorted(name for name in found.keys() | shapes.keys() if found.get(name) != shapes.get(name))
+    wrong = []
+    for group, wanted in shapes.items():
+        found = {name: tensor.shape for name, tensor in groups.get(group, {}).items()}
+        wrong += sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))
     if missing or wrong:
         what = f"lacks {sorted(missing)}" if missing else f"is of another network ({len(wrong)} tensors, {wrong[0]})"
         raise TrainStateError(f"{folder / STATE_FILE} {what}; pass the run's own model settings or another out=")

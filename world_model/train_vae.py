@@ -60,8 +60,8 @@ class TrainVaeConfig(Command):
     def __post_init__(self) -> None:
         clip, window = self.trainer.frames + 1, self.vae.window
         if clip < window:
-            raise ValueError(f"clips of {clip} frames never show the decoder all of its window of {window}, and "
-                             f"frames far back would be read untrained; set trainer.frames={window - 1} or more, or vae.window={clip}")
+            raise ValueError(f"clips of {clip} frames never fill the decoder's window of {window}: it would look "
+                             f"untrained far back; set trainer.frames={window - 1} or more, or vae.window={clip}")
 
 
 def train_vae(config: TrainVaeConfig) -> Path:

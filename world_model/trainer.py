@@ -176,7 +176,9 @@ class Trainer:
             return {}
         self.step, groups, meta = found
         same = self.origin.check(self.out, meta.get("origin"))
-        check_fits(self.out, groups, {name: p.shape for name, p in self.model.named_parameters()})
+        buffers = {name.removeprefix("scaler."): x.shape for name, x in measured(self.model).items()}
+        check_fits(self.out, groups, {"model": {name: p.shape for name, p in self.model.named_parameters()},
+                                      "buffers": buffers})
         with torch.no_grad():
             for name, parameter in self.model.named_parameters():
                 parameter.copy_(groups["model"][name])

@@ -19,6 +19,8 @@ OF_THE_VAE = ("latents", "pixel_scale", "patch", "channels", "canvas", "kinds")
 
 ACTIONS = "conditioning.action.weight", "conditioning.earlier."
 """beginnings of the names of embeddings, a row per action and a last one for the unknown action"""
+CONDITIONS = "conditioning.condition.weight"
+"""name of the embedding of conditions"""
 REWARDS = "outcome.reward."
 """beginning of the names of what has a row per value of rewards"""
 
@@ -28,10 +30,10 @@ def start_from(model: WorldModel, lenders: str | Mapping[str, float], games: Seq
                meanings: Sequence[str] = ()) -> list[str]:
     """Copy into `model` every tensor of a world that means the same there, or the mean of several worlds'.
 
-    Their window may differ, which has no weights. Embeddings of actions and what tells rewards apart are copied for
-    actions called the same and rewards worth the same. The mean picture of a game that both know is copied, too, unless
-    an AR-VAE's tokens are drawn. Another AR-VAE may be the one before: where its tokens have other numbers, what reads
-    and what writes them is new.
+    Their window may differ, which has no weights. Embeddings of actions and of conditions and what tells rewards apart
+    are copied for those called the same, or worth the same. The mean picture of a game that both know is copied, too,
+    unless an AR-VAE's tokens are drawn. Another AR-VAE may be the one before: where its tokens have other numbers, what
+    reads and what writes them is new.
 
     Args:
         model: freshly made.
@@ -71,19 +73,30 @@ def _check_sizes(model: WorldModel, other: World, folder: str) -> None:
 
 
 def _take_means(model: WorldModel, others: list[World], games: list[str]) -> None:
-    """All mean pictures of a world of the same games; else that of each condition from a world of its game alone."""
-    if games_of(others[0].card) == games:
+    """All mean pictures of a world of the same games and conditions; else that of every game from whoever knows it."""
+    first, conditions = others[0], model.config.conditions
+    if games_of(first.card) == games and first.model.config.conditions == conditions:
         for name, x in measured(model).items():
-            x.copy_(measured(others[0].model)[name])
-    elif model.backdrops is not None:
+            x.copy_(measured(first.model)[name])
+    elif model.backdrops is not None and len(games) == len(conditions):
         scale, mean = model.config.pixel_scale, model.scaler.mean
         means = model.backdrops.pictures * scale + mean
         for other in reversed(others):
-            its = games_of(other.card)
-            if len(its) == 1 and games.count(its[0]) == 1:
-                means[games.index(its[0])] = mean = other.model.scaler.mean
+            for game, picture in _pictures(other).items():
+                if games.count(game) == 1:
+                    means[games.index(game)] = mean = picture
         model.scaler.mean.copy_(mean)
         model.backdrops.set_means(means, mean, scale)
+
+
+def _pictures(world: World) -> dict[str, Tensor]:
+    """The mean picture [H, W, 3], in [0, 1], of every game that a world knows under one condition alone."""
+    model, games = world.model, games_of(world.card)
+    if model.backdrops is None:
+        return {games[0]: model.scaler.mean} if len(games) == 1 else {}
+    means = model.backdrops.pictures * model.config.pixel_scale + model.scaler.mean
+    return {game: mean for game, mean in zip(games, means, strict=False) if len(games) == len(means)
+            and games.count(game) == 1}
 
 
 def games_of(card: dict[str, Any]) -> list[str]:
@@ -100,12 +113,14 @@ def _lent(name: str, parameter: Tensor, model: WorldModel, other: World, meaning
     mine, its, rows = model.config, other.model.config, None
     if name.startswith(REWARDS):
         rows = _alike(mine.reward_values, its.reward_values)
+    elif name == CONDITIONS:
+        rows = _alike(mine.conditions, its.conditions)
     elif name.startswith(ACTIONS) and not (mine.action_low or its.action_low):
         called = list(other.action_meanings)
         rows = [*_alike(list(meanings or called)[:mine.num_actions], called), (len(parameter) - 1, len(given) - 1)]
     elif given.shape != parameter.shape:
         return {}
-    return {i: given[j] for i, j in rows or zip(range(len(given)), range(len(given)), strict=True)}
+    return {i: given[j] for i, j in (((i, i) for i in range(len(given))) if rows is None else rows)}
 
 
 def _alike(mine: Sequence[object], its: Sequence[object]) -> list[tuple[int, int]]:
